@@ -1,0 +1,285 @@
+"""What are the values that travel through the gateway?
+
+Frozen, normalised when made, and free of I/O. `MetricFamily` is what a format parses and renders; `Push` and its siblings
+are what a store applies; `Snapshot` is what a store returns.
+
+The per-sample values (`Sample`, `Summary`, `Histogram`) are NamedTuples and not frozen dataclasses: a push makes one a
+line, and a frozen dataclass with slots takes 3 times as long to make.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+__all__ = [
+    "Change",
+    "Delete",
+    "FamilyBlock",
+    "FamilyView",
+    "Form",
+    "Group",
+    "GroupContents",
+    "GroupingKey",
+    "Histogram",
+    "Labels",
+    "Metric",
+    "MetricFamily",
+    "MetricType",
+    "Push",
+    "Refusal",
+    "Sample",
+    "Snapshot",
+    "StoredFamily",
+    "Summary",
+    "Wipe",
+]
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+"""(name, value) pairs sorted by name, names unique. An empty value is kept here, though it means the same as no label."""
+
+
+class MetricType(enum.Enum):
+    """A family's type; the value is the word of `# TYPE` lines, except that gauge histograms have none in text 0.0.4."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    SUMMARY = "summary"
+    UNTYPED = "untyped"
+    HISTOGRAM = "histogram"
+    GAUGE_HISTOGRAM = "gauge_histogram"
+
+
+class Sample(NamedTuple):
+    """One counter, gauge or untyped value. `timestamp_ms` is Unix milliseconds, None if the body gave none."""
+
+    labels: Labels
+    value: float
+    timestamp_ms: int | None = None
+
+
+class Summary(NamedTuple):
+    """One summary: `quantiles` are (quantile, value) in pushed order; `count` is an unsigned 64-bit integer."""
+
+    labels: Labels
+    quantiles: tuple[tuple[float, float], ...]
+    sum: float
+    count: int
+    timestamp_ms: int | None = None
+
+
+class Histogram(NamedTuple):
+    """One classic histogram: `buckets` are (upper bound, cumulative count) in pushed order, without an implied +Inf.
+
+    Counts are ints, or floats throughout when any of them is not an integer (a float histogram).
+    """
+
+    labels: Labels
+    buckets: tuple[tuple[float, float], ...]
+    sum: float
+    count: float
+    timestamp_ms: int | None = None
+
+
+Metric: TypeAlias = Sample | Summary | Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFamily:
+    """A named, typed set of metrics as a format reads or writes it.
+
+    `metrics` hold Sample for counter, gauge and untyped, Summary for summary, Histogram for both histogram types.
+    """
+
+    name: str
+    type: MetricType
+    help: str
+    metrics: tuple[Metric, ...]
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupingKey:
+    """The identity of a group: its labels, `job` always among them, none of them empty, sorted by name.
+
+    Make it with `GroupingKey.of`, which drops empty labels: an empty label is the same as an absent one.
+
+    Attributes:
+        labels: The (name, value) pairs.
+        key: The canonical form: a JSON array of the pairs. Equal groups have equal keys; stores sort and index by it.
+    """
+
+    labels: Labels
+    key: str
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str] | Iterable[tuple[str, str]]) -> GroupingKey:
+        """Normalise labels (any order, empty values allowed) to a key."""
+        pairs = labels.items() if isinstance(labels, Mapping) else labels
+        kept = tuple(sorted((name, value) for name, value in pairs if value))
+        return cls(kept, json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
+
+    @property
+    def job(self) -> str:
+        """The value of the label `job`."""
+        return next(value for name, value in self.labels if name == "job")
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """The sorted label names. Groups of one shape can never hold the same series, since series carry their key."""
+        return tuple(name for name, _ in self.labels)
+
+    def __str__(self) -> str:
+        return "{" + ",".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in self.labels) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFamily:
+    """A family of one group, made ready for a store, which reads nothing of it but names, type, hashes and bytes.
+
+    Attributes:
+        name: The family's name.
+        type: Its type.
+        help: Its help text, "" for none.
+        text: Finished exposition lines of text 0.0.4, grouping labels in place, no HELP or TYPE, each ending in LF.
+        metrics: The canonical, lossless form: `metric` fields (number 4) of an io.prometheus.client.MetricFamily,
+            serialised one after the other, so that families concatenate in this form too.
+        identities: For each series its non-empty labels, sorted by name: what makes two series the same. A summary
+            or histogram counts as one series. Not stored; a store reads it to look for twins in groups of other shapes.
+        hashes: 8-byte hashes of the identities (`rules.hashes`), one after the other, in the same order.
+        samples: How many sample lines the family has in text.
+        unit: Its unit, "" for none.
+    """
+
+    name: str
+    type: MetricType
+    help: str
+    text: bytes
+    metrics: bytes
+    identities: tuple[Labels, ...] = field(repr=False)
+    hashes: bytes = field(repr=False)
+    samples: int
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Families for one group.
+
+    Attributes:
+        key: The group.
+        families: What was pushed, names unique; () for an empty body.
+        replace: True for PUT (the group's other families go), False for POST (they stay).
+        received_at_seconds: Unix time of receipt; becomes push_time_seconds.
+        series: The finished label set of the group's own series (push_time_seconds), as in ``{instance="",job="a"}``.
+        checked: False applies the push although it conflicts with what is stored, and marks what conflicts as suspect.
+    """
+
+    key: GroupingKey
+    families: tuple[StoredFamily, ...]
+    replace: bool
+    received_at_seconds: float
+    series: bytes
+    checked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A push that was refused before it reached the store: the group gets a failure time, and is created without one.
+
+    Attributes:
+        key: The group.
+        received_at_seconds: Unix time of receipt; becomes push_failure_time_seconds.
+        series: As in `Push`.
+        reason: Why, in one sentence.
+    """
+
+    key: GroupingKey
+    received_at_seconds: float
+    series: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove one group; a group that does not exist is fine."""
+
+    key: GroupingKey
+
+
+@dataclass(frozen=True, slots=True)
+class Wipe:
+    """Remove every group, in one transaction."""
+
+
+Change: TypeAlias = Push | Refusal | Delete | Wipe
+
+
+class Form(enum.Enum):
+    """Which bytes of the families a read returns."""
+
+    TEXT = "text"
+    METRICS = "metrics"
+
+
+class Group(NamedTuple):
+    """A stored group: `pushed_at_seconds` and `failed_at_seconds` are Unix times, 0 if it never happened."""
+
+    key: str
+    """`GroupingKey.key`."""
+    series: bytes
+    pushed_at_seconds: float
+    failed_at_seconds: float
+    failure_reason: str
+
+
+class FamilyView(NamedTuple):
+    """A family over all groups.
+
+    `help` is that of the newest push; `bodies` are one a group, in the order of their keys, in the form asked for.
+    """
+
+    name: str
+    type: MetricType
+    help: str
+    bodies: Sequence[bytes]
+
+
+class FamilyBlock(NamedTuple):
+    """A family of one group, with what is needed to choose between conflicting ones.
+
+    `typed_at_seconds` is when the family first had its type in its group; `pushed_at_seconds` its newest push.
+    `suspect` is True if it was stored by an unchecked push that conflicted.
+    """
+
+    name: str
+    type: MetricType
+    help: str
+    body: bytes
+    group: str
+    pushed_at_seconds: float
+    typed_at_seconds: float
+    suspect: bool
+
+
+class Snapshot(NamedTuple):
+    """One consistent state of the store, as a scrape needs it.
+
+    `families` are sorted by name and hold only families that no suspect concerns; `contested` are the blocks of all the
+    others (suspects and whatever shares a name or a stem with one), in METRICS form whatever was asked for, sorted by
+    name and group. `groups` are sorted by key.
+    """
+
+    families: Sequence[FamilyView]
+    groups: Sequence[Group]
+    contested: Sequence[FamilyBlock]
+
+
+class GroupContents(NamedTuple):
+    """A group with its families, sorted by name, bodies in METRICS form."""
+
+    group: Group
+    families: Sequence[FamilyBlock]

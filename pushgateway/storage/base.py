@@ -1,0 +1,121 @@
+"""What may a caller expect of a store, whichever database is behind it?
+
+A store keeps groups of metric families. It sees keys, names, types, hashes and bytes, never a format.
+
+Ordering. Changes are applied one after the other, as if there were a single writer, over all threads, worker processes
+and replicas that share the database. A read that starts after `apply` has returned sees the change.
+
+Durability. When `apply` returns, the change has been committed and flushed to stable storage: it survives kill -9 and
+loss of power. When it raises, nothing of the change has been stored (but for a refused push's failure time), except that
+a `StoreUnwritableError` whose commit's outcome is unknown says so in its reason.
+
+Consistency. A checked push that would leave a state that cannot be scraped raises `InconsistentPushError` and changes
+nothing but the group's failure time and reason (the group is created if need be). Checked against what is stored,
+inside the transaction: a family of the same name with another type in another group or among the gateway's own; names
+that collide with a stored histogram or summary through _bucket, _sum and _count, in both directions, including families
+that a POST leaves in the same group; the same series in a group of another shape. An unchecked push is stored all the
+same, and what conflicts is marked suspect. The cost is that of the push, whatever is stored.
+
+Blocking. Reads never wait for writers and never block them. `apply` waits for other writers as its ticket says.
+Neither sleeps in a busy handler.
+
+Threads and processes. A store object belongs to the process that opened it (open it after the fork) and may be used by
+all its threads. After `close` every method raises `StoreUnreadableError`.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from pushgateway.model import Change, Form, GroupContents, Snapshot
+
+__all__ = ["Store", "Ticket"]
+
+
+class _State(enum.Enum):
+    WAITING = "waiting"
+    CLAIMED = "claimed"
+    EXPIRED = "expired"
+
+
+class Ticket:
+    """A place in the queue of writers that its holder may give up, in a race that exactly one side wins.
+
+    The writer that has got the lock calls `claim` before it writes; whoever watches the deadline calls `expire`. So a
+    push that was answered 503 for lateness is never applied afterwards.
+    """
+
+    __slots__ = ("_lock", "_state")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state = _State.WAITING
+
+    def claim(self) -> bool:
+        """Take the turn; False if it has expired, and then nothing may be written."""
+        return self._move(_State.CLAIMED)
+
+    def expire(self) -> bool:
+        """Give the turn up; False if the writer has begun, and then its result is to be awaited."""
+        return self._move(_State.EXPIRED)
+
+    def _move(self, to: _State) -> bool:
+        with self._lock:
+            if self._state is not _State.WAITING:
+                return False
+            self._state = to
+            return True
+
+
+class Store(Protocol):
+    """The contract of this module's docstring, as methods."""
+
+    @property
+    def inline(self) -> bool:
+        """Whether `apply` with no ticket is short enough to be called on an event loop (SQLite: yes)."""
+
+    def apply(self, change: Change, ticket: Ticket | None) -> None:
+        """Apply one change, whole and durably, or not at all.
+
+        Args:
+            change: What to do.
+            ticket: None: do not wait for other writers. Else wait for them in this thread, then claim the ticket.
+
+        Raises:
+            WouldBlockError: There is no ticket, and another writer is at work. Nothing was stored.
+            StoreBusyError: The ticket expired before the turn came. Nothing was stored.
+            InconsistentPushError: A checked push conflicts with what is stored. The failure time was stored.
+            LimitError: The push would exceed a limit of the store, such as shapes per job. The failure time was stored.
+            StoreUnwritableError: The database does not take writes. Reads go on.
+            StoreUnreadableError: The database is damaged or the store is closed.
+        """
+
+    def families(self, form: Form) -> Snapshot:
+        """Return one consistent state of everything, bodies in `form`.
+
+        Raises:
+            StoreUnreadableError: The database is damaged, gone or closed.
+        """
+
+    def groups(self) -> Sequence[GroupContents]:
+        """Return one consistent state of everything, a group at a time, sorted by key.
+
+        Raises:
+            StoreUnreadableError: The database is damaged, gone or closed.
+        """
+
+    def ping(self) -> None:
+        """Read a little.
+
+        Raises:
+            StoreUnreadableError: The database is damaged, gone or closed.
+        """
+
+    def unwritable_reason(self) -> str:
+        """Return why the last write of any process failed, "" if it succeeded or none was tried. Never raises."""
+
+    def close(self) -> None:
+        """Close all connections, after the change in progress if there is one. Idempotent."""

@@ -1,0 +1,489 @@
+"""Which settings are there, and what do the operator's flags and variables amount to?
+
+`OPTIONS` is the one table: the command line, `--help`, the environment, the frozen `Config`, the flags of
+/api/v1/status and the page of the reference derive from it. `load` is pure: it is handed the flags and the environment
+and reads nothing itself.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from urllib.parse import unquote, urlsplit
+
+from pushgateway.errors import ConfigError
+
+__all__ = ["OPTIONS", "Config", "Kind", "Limits", "Option", "duration_seconds", "load", "split_address"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Kind(enum.Enum):
+    """How an option's text is read."""
+
+    TEXT = "text"
+    FLAG = "flag"
+    COUNT = "count"
+    DURATION = "duration"
+    CHOICE = "choice"
+    ADDRESSES = "addresses"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting.
+
+    Attributes:
+        name: The flag without its dashes, in the original's spelling.
+        kind: How its text is read. ADDRESSES may be repeated, FLAG has a ``--no-`` form.
+        default: The text that holds when neither flag nor variable is given.
+        help: One sentence for --help and the reference.
+        metavar: What stands for the value in --help; "" for a FLAG.
+        unit: The unit or range of the value, in words; "" where there is none.
+        choices: The values of a CHOICE.
+        lowest: The smallest value of a COUNT.
+        highest: The largest value of a COUNT.
+        note: What the reference adds, such as a difference from the original.
+        supported: False refuses every value but the default, with "not supported yet", instead of ignoring it.
+    """
+
+    name: str
+    kind: Kind
+    default: str
+    help: str
+    metavar: str = ""
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    lowest: int = 1
+    highest: int = 256
+    note: str = ""
+    supported: bool = True
+
+    @property
+    def flag(self) -> str:
+        """The long flag: ``--web.workers``."""
+        return f"--{self.name}"
+
+    @property
+    def env(self) -> str:
+        """The environment variable: ``PUSHGATEWAY_WEB_WORKERS``."""
+        return "PUSHGATEWAY_" + re.sub(r"[.-]", "_", self.name).upper()
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "web.systemd-socket",
+        Kind.FLAG,
+        "false",
+        "Use the sockets that systemd hands over instead of listening on --web.listen-address (Linux only).",
+    ),
+    Option(
+        "web.listen-address",
+        Kind.ADDRESSES,
+        ":9091",
+        "Address on which to take pushes and to be scraped. Repeatable.",
+        metavar="HOST:PORT",
+        note="An empty host is every address, IPv4 and IPv6; port 0 picks a free one. vsock:// is not supported yet.",
+    ),
+    Option(
+        "web.config.file",
+        Kind.TEXT,
+        "",
+        "Path of a configuration file that enables TLS or authentication.",
+        metavar="FILE",
+        supported=False,
+    ),
+    Option(
+        "web.telemetry-path",
+        Kind.TEXT,
+        "/metrics",
+        "Path under which the metrics are exposed. Pushes go to /metrics/job/... whatever it is.",
+        metavar="PATH",
+    ),
+    Option(
+        "web.external-url",
+        Kind.TEXT,
+        "",
+        "The URL under which the Pushgateway is reachable from outside.",
+        metavar="URL",
+    ),
+    Option(
+        "web.route-prefix",
+        Kind.TEXT,
+        "",
+        "Prefix of all routes. Defaults to the path of --web.external-url; / is none.",
+        metavar="PATH",
+    ),
+    Option("web.enable-lifecycle", Kind.FLAG, "false", "Enable the end of the Pushgateway by PUT or POST to /-/quit."),
+    Option("web.enable-admin-api", Kind.FLAG, "false", "Enable the admin API: PUT /api/v1/admin/wipe."),
+    Option(
+        "web.workers",
+        Kind.COUNT,
+        "2",
+        "Worker processes.",
+        metavar="N",
+        unit="processes, 1 to 256",
+        note="The original has no such flag.",
+    ),
+    Option(
+        "web.threads",
+        Kind.COUNT,
+        "4",
+        "Threads of each worker for scrapes and other reads.",
+        metavar="N",
+        unit="threads, 1 to 256",
+        note="The original has no such flag.",
+    ),
+    Option(
+        "storage.url",
+        Kind.TEXT,
+        "sqlite:pushgateway.db",
+        "Where groups are kept: sqlite:FILE, or memory: for a temporary database that goes at exit.",
+        metavar="URL",
+        note="The original has no such flag.",
+    ),
+    Option(
+        "persistence.file",
+        Kind.TEXT,
+        "",
+        "The same as --storage.url=sqlite:FILE.",
+        metavar="FILE",
+        note="The original's own files cannot be read; such a file is refused and left alone.",
+    ),
+    Option(
+        "persistence.interval",
+        Kind.DURATION,
+        "5m",
+        "Accepted for compatibility; has no effect, since every answered push is durable.",
+        metavar="DURATION",
+        unit="a Go duration such as 5m or 1h30m",
+    ),
+    Option(
+        "push.disable-consistency-check",
+        Kind.FLAG,
+        "false",
+        "Store pushes that conflict with what is stored (answered 202). DANGEROUS.",
+    ),
+    Option(
+        "push.enable-utf8-names",
+        Kind.FLAG,
+        "false",
+        "Allow UTF-8 characters in metric and label names.",
+        supported=False,
+    ),
+    Option(
+        "push.lenient-line-endings",
+        Kind.FLAG,
+        "false",
+        "Accept CRLF line ends and a last line without one.",
+        note="The original has no such flag.",
+    ),
+    Option(
+        "log.level",
+        Kind.CHOICE,
+        "info",
+        "Only log messages of this severity or above.",
+        metavar="LEVEL",
+        choices=("debug", "info", "warn", "error"),
+    ),
+    Option("log.format", Kind.CHOICE, "logfmt", "Format of log lines.", metavar="FORMAT", choices=("logfmt", "json")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request, one connection and one worker process may use.
+
+    Attributes:
+        body_bytes: A request body as sent.
+        decoded_bytes: A request body after decompression.
+        header_bytes: Request line and headers together.
+        header_seconds: From the first byte of a connection's turn (or its opening) to the end of the headers.
+        request_seconds: From the end of the headers to the end of the body; also how long a large push may take in all.
+        idle_seconds: A kept-alive connection between two requests.
+        write_stall_seconds: A response of which the client reads nothing.
+        connections: Open connections of one worker process.
+        inline_bytes: The largest body that is parsed on the event loop: about 800 samples, a few milliseconds.
+        lock_wait_seconds: How long a push may wait for other writers before it is answered 503.
+        waiting_pushes: How many requests may wait in one lane of one worker before more are answered 503.
+        shapes_per_job: Different sets of label names among the grouping keys of one job.
+    """
+
+    body_bytes: int = 64 * MIB
+    decoded_bytes: int = 256 * MIB
+    header_bytes: int = 64 * KIB
+    header_seconds: float = 10.0
+    request_seconds: float = 60.0
+    idle_seconds: float = 75.0
+    write_stall_seconds: float = 30.0
+    connections: int = 4096
+    inline_bytes: int = 64 * KIB
+    lock_wait_seconds: float = 5.0
+    waiting_pushes: int = 1000
+    shapes_per_job: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one gateway, normalised.
+
+    Attributes:
+        listen_addresses: HOST:PORT, at least one; an empty host is every address.
+        telemetry_path: Path of the exposition, without the route prefix.
+        external_url: As given; "" if it was not.
+        route_prefix: "" or "/x", never with a slash at its end.
+        enable_lifecycle: Whether /-/quit works.
+        enable_admin_api: Whether wipe works.
+        disable_consistency_check: Whether conflicting pushes are stored (202).
+        lenient_line_endings: Whether CRLF and a missing last line feed are accepted.
+        storage_url: Where the groups are kept.
+        persistence_file: As given; "" if it was not. `storage_url` includes it already.
+        persistence_interval_given: Whether to say that it has no effect.
+        workers: Worker processes.
+        threads: Threads a worker for reads.
+        log_level: debug, info, warn or error.
+        log_format: logfmt or json.
+        systemd_socket: Whether systemd hands the sockets over.
+        flags: Every option's name and value as text, for /api/v1/status.
+        limits: What requests, connections and workers may use.
+    """
+
+    listen_addresses: tuple[str, ...] = (":9091",)
+    telemetry_path: str = "/metrics"
+    external_url: str = ""
+    route_prefix: str = ""
+    enable_lifecycle: bool = False
+    enable_admin_api: bool = False
+    disable_consistency_check: bool = False
+    lenient_line_endings: bool = False
+    storage_url: str = "sqlite:pushgateway.db"
+    persistence_file: str = ""
+    persistence_interval_given: bool = False
+    workers: int = 2
+    threads: int = 4
+    log_level: str = "info"
+    log_format: str = "logfmt"
+    systemd_socket: bool = False
+    flags: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+
+def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> Config:
+    """Make the configuration of flags and environment.
+
+    Args:
+        arguments: For each option given on the command line, its name and its values in order ("true" and "false" for a
+            FLAG).
+        environ: The environment. A flag beats its variable, an empty variable counts as not set, unknown ones are
+            ignored: Kubernetes sets PUSHGATEWAY_PORT=tcp://... for a Service of that name.
+
+    Returns:
+        The configuration, with `flags` filled in.
+
+    Raises:
+        ConfigError: A value cannot be used, is not supported yet, or contradicts another one.
+    """
+    given = {option.name: found for option in OPTIONS if (found := _given(option, arguments, environ)) is not None}
+    texts = {option.name: _checked(option, given.get(option.name)) for option in OPTIONS}
+    one = {name: values[-1] for name, values in texts.items()}
+    return Config(
+        listen_addresses=texts["web.listen-address"],
+        telemetry_path=_telemetry_path(one["web.telemetry-path"], _spelling("web.telemetry-path", given)),
+        external_url=one["web.external-url"],
+        route_prefix=_route_prefix(one["web.route-prefix"], one["web.external-url"], given),
+        enable_lifecycle=one["web.enable-lifecycle"] == "true",
+        enable_admin_api=one["web.enable-admin-api"] == "true",
+        disable_consistency_check=one["push.disable-consistency-check"] == "true",
+        lenient_line_endings=one["push.lenient-line-endings"] == "true",
+        storage_url=_storage_url(one, given),
+        persistence_file=one["persistence.file"],
+        persistence_interval_given="persistence.interval" in given,
+        workers=int(one["web.workers"]),
+        threads=int(one["web.threads"]),
+        log_level=one["log.level"],
+        log_format=one["log.format"],
+        systemd_socket=one["web.systemd-socket"] == "true",
+        flags=MappingProxyType({name: ",".join(values) for name, values in texts.items()}),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the operator wrote for one option, and how it is spelt in messages."""
+
+    spelling: str
+    values: tuple[str, ...]
+
+
+def _given(option: Option, arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> _Given | None:
+    values = tuple(arguments.get(option.name, ()))
+    if values:
+        if len(values) > 1 and option.kind is not Kind.ADDRESSES:
+            raise ConfigError(option.flag, f"given {len(values)} times, expected once")
+        return _Given(option.flag, values)
+    text = environ.get(option.env, "").strip()
+    if not text:
+        return None
+    if option.kind is Kind.ADDRESSES:
+        return _Given(option.env, tuple(part.strip() for part in text.split(",")))
+    return _Given(option.env, (text,))
+
+
+def _checked(option: Option, given: _Given | None) -> tuple[str, ...]:
+    """Check and normalise an option's values; the result is what /api/v1/status shows."""
+    values = given.values if given else (option.default,)
+    spelling = given.spelling if given else option.flag
+    checked = tuple(_one(option, value, spelling) for value in values)
+    if not option.supported and checked != (option.default,):
+        raise ConfigError(spelling, f"{values[-1]!r} is not supported yet")
+    return checked
+
+
+def _one(option: Option, value: str, spelling: str) -> str:
+    if "\0" in value:
+        raise ConfigError(spelling, f"{value!r} holds a NUL character")
+    match option.kind:
+        case Kind.FLAG:
+            return _truth(value, spelling)
+        case Kind.COUNT:
+            if not re.fullmatch(r"[0-9]{1,9}", value) or not option.lowest <= int(value) <= option.highest:
+                raise ConfigError(spelling, f"{value!r} is not a whole number from {option.lowest} to {option.highest}")
+            return str(int(value))
+        case Kind.CHOICE if value not in option.choices:
+            raise ConfigError(spelling, f"{value!r} is not one of {', '.join(option.choices)}")
+        case Kind.DURATION:
+            return _go_duration(duration_seconds(value, spelling))
+        case Kind.ADDRESSES:
+            split_address(value, spelling)
+    return value
+
+
+def _truth(value: str, spelling: str) -> str:
+    match value.lower():
+        case "true" | "1" | "yes" | "on":
+            return "true"
+        case "false" | "0" | "no" | "off":
+            return "false"
+    raise ConfigError(spelling, f"{value!r} is not true or false")
+
+
+def split_address(address: str, setting: str = "--web.listen-address") -> tuple[str, int]:
+    """Split HOST:PORT.
+
+    Args:
+        address: As in ``:9091``, ``localhost:9091``, ``[::1]:0``.
+        setting: How the setting is spelt in the error.
+
+    Returns:
+        Host ("" is every address, brackets removed) and port (0 to 65535).
+
+    Raises:
+        ConfigError: It is not such an address, or one of a kind that is not supported yet.
+    """
+    if address.startswith("vsock:"):
+        raise ConfigError(setting, f"{address!r}: vsock is not supported yet")
+    match = re.fullmatch(
+        r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[^\]]+)?)\]|(?P<host>[^\s:\[\]/]*)):(?P<port>[0-9]{1,5})", address
+    )
+    if match is None or int(match["port"]) > 65535:
+        raise ConfigError(setting, f"{address!r} is not HOST:PORT, such as :9091, 127.0.0.1:9091 or [::1]:9091")
+    return match["six"] or match["host"] or "", int(match["port"])
+
+
+_UNIT_SECONDS = {
+    "ns": Decimal("1e-9"),
+    "us": Decimal("1e-6"),
+    "µs": Decimal("1e-6"),  # U+00B5, the micro sign
+    "μs": Decimal("1e-6"),  # U+03BC, the Greek letter: Go takes both
+    "ms": Decimal("1e-3"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+}
+_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+
+
+def duration_seconds(text: str, setting: str) -> Decimal:
+    """Read a duration as Go's time.ParseDuration does, negative ones excepted.
+
+    Args:
+        text: As in ``5m``, ``1h30m``, ``1.5s``, ``0``.
+        setting: How the setting is spelt in the error.
+
+    Returns:
+        Exact seconds.
+
+    Raises:
+        ConfigError: It is not a duration.
+    """
+    unsigned = text.removeprefix("+")
+    if unsigned == "0":
+        return Decimal(0)
+    if not unsigned or not re.fullmatch(f"(?:{_DURATION_PART.pattern})+", unsigned):
+        raise ConfigError(setting, f"{text!r} is not a duration such as 30s, 5m or 1h30m")
+    return sum((Decimal(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(unsigned)), Decimal(0))
+
+
+def _go_duration(seconds: Decimal) -> str:
+    """Write a duration as Go prints it: 5m0s, 1h30m0s, 1.5s, 250ms."""
+    for unit in ("ns", "µs", "ms"):
+        if 0 < seconds < _UNIT_SECONDS[unit] * 1000:
+            return f"{(seconds / _UNIT_SECONDS[unit]).normalize():f}{unit}"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours:f}h{minutes:f}m" if hours else f"{minutes:f}m" if minutes else ""
+    return f"{head}{rest.normalize():f}s"
+
+
+def _spelling(name: str, given: Mapping[str, _Given]) -> str:
+    return given[name].spelling if name in given else f"--{name}"
+
+
+_TAKEN = re.compile(r"/|/status|/metrics/.*|/-/.*|/api(/.*)?|/static(/.*)?")
+
+
+def _telemetry_path(path: str, spelling: str) -> str:
+    if not re.fullmatch(r"/[^\s?#%]*", path) or "//" in path:
+        raise ConfigError(spelling, f"{path!r} is not a path such as /metrics")
+    if _TAKEN.fullmatch(path):
+        raise ConfigError(spelling, f"{path!r} is taken by another page of the gateway")
+    return path
+
+
+def _route_prefix(prefix: str, external_url: str, given: Mapping[str, _Given]) -> str:
+    """Normalise the prefix as the original does: the external URL's path unless given, `/` is none."""
+    spelling = _spelling("web.route-prefix", given)
+    external_path = _url_path(external_url, _spelling("web.external-url", given))
+    prefix = prefix or external_path
+    if not prefix.strip("/"):
+        return ""
+    if re.search(r"[\s?#%]|//", prefix):
+        raise ConfigError(spelling, f"{prefix!r} is not a path such as /gateway")
+    return "/" + prefix.strip("/")
+
+
+def _url_path(url: str, spelling: str) -> str:
+    """The decoded path of an external URL; a bare path is allowed, as in the original."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigError(spelling, f"{url!r} is not a URL: {error}") from error
+    if re.search(r"[\s\"']", url) or (parts.scheme and parts.scheme not in ("http", "https")):
+        raise ConfigError(spelling, f"{url!r} is not a URL such as https://example.org/gateway")
+    return unquote(parts.path)
+
+
+def _storage_url(texts: Mapping[str, str], given: Mapping[str, _Given]) -> str:
+    persistence_file = texts["persistence.file"]
+    if not persistence_file:
+        return texts["storage.url"]
+    if "storage.url" in given:
+        first, second = given["persistence.file"].spelling, given["storage.url"].spelling
+        raise ConfigError(first, f"{persistence_file!r} cannot be used together with {second}, expected one of them")
+    return f"sqlite:{persistence_file}"

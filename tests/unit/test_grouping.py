@@ -1,0 +1,176 @@
+"""Do URL paths and grouping keys map to each other as the contract's section B says?"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushgateway import grouping
+from pushgateway.errors import GroupingKeyError
+from pushgateway.model import GroupingKey
+from pushgateway.names import is_label_name
+
+label_names = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True).filter(is_label_name)
+values = st.text(st.characters(codec="utf-8"), max_size=12)
+keys = st.builds(
+    lambda labels, job: GroupingKey.of({**labels, "job": job}),
+    st.dictionaries(label_names, values, max_size=5),
+    values.filter(bool),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "labels"),
+    [
+        (b"job/a", {"job": "a"}),
+        (b"job/a/", {"job": "a"}),
+        (b"job/a/l/v", {"job": "a", "l": "v"}),
+        (b"job/a/l/v/b/w", {"b": "w", "job": "a", "l": "v"}),
+        (b"job/a/_x/v", {"_x": "v", "job": "a"}),
+        (b"job@base64/YQ", {"job": "a"}),
+        (b"job@base64/YQ==", {"job": "a"}),
+        (b"job@base64/YQ======", {"job": "a"}),
+        (b"job@base64/YR", {"job": "a"}),
+        (b"job@base64/Y\r\nQ\n", {"job": "a"}),
+        (b"job/a/l@base64/fn5-Pz8_", {"job": "a", "l": "~~~???"}),
+        (b"job/a/l@base64/Yi9j", {"job": "a", "l": "b/c"}),
+        (b"job/a/l/sp ace+plus", {"job": "a", "l": "sp ace+plus"}),
+        (b"job/a/l/YQ==", {"job": "a", "l": "YQ=="}),
+        (b"job/a/l/..", {"job": "a", "l": ".."}),
+        (b"job/a/l/\xc3\xa9", {"job": "a", "l": "é"}),
+        (b"job/\xc3\xa9", {"job": "é"}),
+    ],
+)
+def test_a_path_names_the_group_of_its_labels(path: bytes, labels: dict[str, str]) -> None:
+    """A path reads as its job and its labels, plain or in base64 with or without padding."""
+    assert grouping.parse(path) == GroupingKey.of(labels)
+
+
+@pytest.mark.parametrize(
+    ("path", "labels"),
+    [
+        (b"job/a/l/1/l/2", {"job": "a", "l": "2"}),
+        (b"job/a/l@base64/MQ/l/2", {"job": "a", "l": "2"}),
+        (b"job/a/l/1/l@base64/Mg", {"job": "a", "l": "2"}),
+        (b"job/a/l/1/l/", {"job": "a"}),
+        (b"job/a/job/b", {"job": "a"}),
+        (b"job@base64/YQ/job/b", {"job": "a"}),
+    ],
+)
+def test_the_last_of_a_repeated_label_wins_and_the_job_component_always(path: bytes, labels: dict[str, str]) -> None:
+    """Repeating a label replaces its value, also across plain and base64; a label `job` never replaces the job."""
+    assert grouping.parse(path) == GroupingKey.of(labels)
+
+
+@pytest.mark.parametrize(
+    ("path", "labels"),
+    [
+        (b"job/a/l/", {"job": "a"}),
+        (b"job/a/l@base64/", {"job": "a"}),
+        (b"job/a/l@base64/=", {"job": "a"}),
+        (b"job/a/l@base64/=/m/v", {"job": "a", "m": "v"}),
+        (b"job/a/l//m/v", {"job": "a", "m": "v"}),
+        (b"job/a/instance/", {"job": "a"}),
+    ],
+)
+def test_an_empty_value_is_no_label(path: bytes, labels: dict[str, str]) -> None:
+    """An empty component is an empty value, and an empty value names the group without that label."""
+    assert grouping.parse(path) == GroupingKey.of(labels)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (b"job/a/l", 'odd number of components in label string "/l"; expected /NAME/VALUE pairs'),
+        (b"job/a/l/v/", 'odd number of components in label string "/l/v/"'),
+        (b"job/a/l/b/c", 'odd number of components in label string "/l/b/c"'),
+        (b"job/a//l/v", 'odd number of components in label string "//l/v"'),
+        (b'job/a/"\\\a\t\x7f\x01', r'odd number of components in label string "/\"\\\a\t\x7f\x01"'),
+        (b"job/a/\xc2\xa0\xe2\x80\xa8\xf3\xa0\x80\x81\xc3\xa9", r'label string "/\u00a0\u2028\U000e0001é"'),
+        (b"job/a/__x/v", 'improper label name "__x"; expected [a-zA-Z_]'),
+        (b"job/a/1x/v", 'improper label name "1x"'),
+        (b"job/a/a-b/v", 'improper label name "a-b"'),
+        (b"job/a/a.b/v", 'improper label name "a.b"'),
+        (b"job/a/a:b/v", 'improper label name "a:b"'),
+        (b"job/a/\xc3\xa9/v", 'improper label name "é"'),
+        (b"job/a/l\nb/c", r'improper label name "l\nb"'),
+        (b"job/a/l\n/c", r'improper label name "l\n"'),
+        (b"job/a/@base64/YQ", 'improper label name ""'),
+        (b"job/a//v", 'improper label name ""'),
+        (b"job/a///", 'odd number of components in label string "///"'),
+        (b"job/a//", 'improper label name ""'),
+        (b"job/a/l@base64@base64/YQ", 'improper label name "l@base64"'),
+        (b"job/a/l@base64/Y", 'invalid base64 encoding for label l="Y": illegal base64 data at input byte 0'),
+        (b"job/a/l@base64/Y=", 'for label l="Y=": illegal base64 data at input byte 0; expected URL-safe base64'),
+        (b"job/a/l@base64/YWJj!!", 'for label l="YWJj!!": illegal base64 data at input byte 4'),
+        (b"job/a/l@base64/YQ=x", 'for label l="YQ=x": illegal base64 data at input byte 2'),
+        (b"job/a/l@base64/Y\n", r'for label l="Y\n": illegal base64 data at input byte 1'),
+        (b"job/a/l@base64/Yi+j", 'for label l="Yi+j": illegal base64 data at input byte 2'),
+        (b"job@base64/!!", 'invalid base64 encoding in job name "": illegal base64 data at input byte 0'),
+        (b"job@base64/YWJjZGVm!!", 'invalid base64 encoding in job name "abcdef": illegal base64 data at input byte 8'),
+        (b"job@base64/!!/l", 'invalid base64 encoding in job name ""'),
+        (b"job//l", 'odd number of components in label string "/l"'),
+        (b"job//x/y", "job name is required; expected job/NAME"),
+        (b"job/", "job name is required"),
+        (b"job@base64/=", "job name is required"),
+        (b"job@base64/", "job name is required"),
+        (b"job", "job name is required"),
+        (b"jobs/a", 'path starts with "jobs"; expected job/NAME'),
+        (b"", 'path starts with ""'),
+    ],
+)
+def test_a_path_that_names_no_group_is_refused_with_the_reason(path: bytes, message: str) -> None:
+    """Each mistake gets the original's words, in the original's order of checks, and what was expected."""
+    with pytest.raises(GroupingKeyError, match=re.escape(message)):
+        grouping.parse(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (b"job/\xff", r'invalid UTF-8 in path "job/\xff": byte 0xff at offset 4'),
+        (b"job/a/l/v\xed\xa0\x80", r'invalid UTF-8 in path "job/a/l/v\xed\xa0\x80": byte 0xed at offset 9'),
+        (b"job/a/\xc0\xaf/v", "invalid UTF-8 in path"),
+        (b"job@base64/_w", 'invalid UTF-8 in job name "_w": byte 0xff at offset 0 of the decoded value'),
+        (b"job/a/l@base64/Yf8", 'invalid UTF-8 for label l="Yf8": byte 0xff at offset 1 of the decoded value'),
+    ],
+)
+def test_what_is_not_utf8_never_becomes_a_label(path: bytes, message: str) -> None:
+    """One label that is not UTF-8 would break every scrape of the original; here no request can make one (Q1)."""
+    with pytest.raises(GroupingKeyError, match=re.escape(message)):
+        grouping.parse(path)
+
+
+@given(keys)
+def test_a_formatted_key_reads_as_itself(key: GroupingKey) -> None:
+    """The path of any key leads back to the key, and is made of characters that no proxy touches."""
+    path = grouping.format_path(key)
+    assert grouping.parse(path.encode("ascii")) == key
+    assert re.fullmatch(r"[A-Za-z0-9_\-@/]+", path)
+
+
+@given(st.dictionaries(label_names, values.filter(lambda value: "/" not in value), max_size=5), st.booleans())
+def test_plain_and_base64_values_name_the_same_group(labels: dict[str, str], pad: bool) -> None:
+    """A value written plainly and the same value in base64 are one group, whatever the padding."""
+    plain = "job/a" + "".join(f"/{name}/{value}" for name, value in labels.items() if name != "job")
+    coded = "job/a" + "".join(
+        f"/{name}@base64/{base64.urlsafe_b64encode(value.encode()).decode().rstrip('=') + '=' * pad}"
+        for name, value in labels.items()
+        if name != "job"
+    )
+    assert grouping.parse(plain.encode()) == grouping.parse(coded.encode()) == GroupingKey.of({**labels, "job": "a"})
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_key_or_a_grouping_key_error(tail: bytes) -> None:
+    """No path makes the parser fail in any other way, and every key that comes out can be written as a path."""
+    try:
+        key = grouping.parse(b"job/" + tail)
+    except GroupingKeyError:
+        return
+    assert key.job
+    assert grouping.parse(grouping.format_path(key).encode()) == key

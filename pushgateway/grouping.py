@@ -1,10 +1,10 @@
-r"""Which group does a URL path name, and which path names a group?
+"""Which group does a URL path name, and which path names a group?
 
-A push goes to ``/metrics/job/JOB/NAME/VALUE/...``. A value that a path cannot carry, such as one with a slash, is written
-``NAME@base64/VALUE`` in the URL-safe alphabet, with or without padding; so is the job. The rules are those of the Go
-Pushgateway (README, "URL", and observed), but for three: a path is never redirected to a cleaned one, so that an empty
-component is an empty value; an empty value is the same as no label; and what is not UTF-8 is refused, for one such label
-would make every scrape unreadable.
+A push goes to ``/metrics/job/JOB/NAME/VALUE/...``. A value that a path cannot carry, such as one with a slash, is
+written ``NAME@base64/VALUE`` in the URL-safe alphabet, with or without padding; so is the job. The rules are those of the
+Go Pushgateway (README, "URL", and observed), but for three: a path is never redirected to a cleaned one, so that an
+empty component is an empty value; an empty value is the same as no label; and what is not UTF-8 is refused, for one such
+label would make every scrape unreadable.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def parse(path: bytes) -> GroupingKey:
 def format_path(key: GroupingKey) -> str:
     """Return a path, to stand after ``/metrics/``, that `parse` reads as `key`.
 
-    Every value is in base64: correct for all values, and no server or proxy on the way can clean, decode or re-encode it.
+    Every value is in base64: correct for all values, and nothing on the way can clean, decode or re-encode it.
 
     Args:
         key: Its label names must be of the legacy grammar, as `parse` demands them.
@@ -156,7 +156,7 @@ def _encode(value: str) -> str:
 
 
 def _quote(value: str | bytes) -> str:
-    """Quote as Go's ``%q`` does (strconv.Quote); bytes that are not UTF-8 come out as ``\\xNN``."""
+    r"""Quote as Go's ``%q`` does (strconv.Quote); bytes that are not UTF-8 come out as ``\xNN``."""
     text = value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
     return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escape(ord(c))) for c in text) + '"'
 

@@ -1,10 +1,10 @@
 """Which group does a URL path name, and which path names a group?
 
 A push goes to ``/metrics/job/JOB/NAME/VALUE/...``. A value that a path cannot carry, such as one with a slash, is
-written ``NAME@base64/VALUE`` in the URL-safe alphabet, with or without padding; so is the job. The rules are those of the
-Go Pushgateway (README, "URL", and observed), but for three: a path is never redirected to a cleaned one, so that an
-empty component is an empty value; an empty value is the same as no label; and what is not UTF-8 is refused, for one such
-label would make every scrape unreadable.
+written ``NAME@base64/VALUE`` in the URL-safe alphabet, with or without padding; so is the job. The rules are those of
+the Go Pushgateway (README, "URL", and observed), but for three: a path is never redirected to a cleaned one, so that
+an empty component is an empty value; an empty value is the same as no label; and what is not UTF-8 is refused, for
+one such label would make every scrape unreadable.
 """
 
 from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.harness import Gateway, Original
+from tests.harness import Gateway, Original, Service
+from tests.rows import FLAG_SETS, PREFIXES
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +24,57 @@ def original() -> Iterator[Original]:
     """The Go Pushgateway with both optional APIs, shared by the tests of a module."""
     with Original("--web.enable-admin-api", "--web.enable-lifecycle") as service:
         yield service
+
+
+class Pool:
+    """Services that are started when first asked for and live until the tests end, one a kind and flag set."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._services: dict[tuple[str, str], Service] = {}
+
+    def get(self, kind: str, flags: str) -> Service:
+        """Return the service of a kind ("gateway" or "original") with a flag set of `tests.rows`."""
+        if (kind, flags) not in self._services:
+            prefix = PREFIXES.get(flags, "")
+            service = (
+                Gateway("--storage.url=memory:", *FLAG_SETS[flags], prefix=prefix)
+                if kind == "gateway"
+                else Original(*FLAG_SETS[flags], prefix=prefix)
+            )
+            self._services[kind, flags] = self._stack.enter_context(service)
+        return self._services[kind, flags]
+
+    def close(self) -> None:
+        """Stop them all."""
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Pool]:
+    """The services that all contract tests share."""
+    services = Pool()
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def service(pool: Pool, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Service:
+    """The service of a contract row, whose parameter is (kind, flag set)."""
+    kind, flags = request.param
+    record_property("contract_row", kind)
+    return pool.get(kind, flags)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many rows of the contract have held."""
+    kinds = Counter(
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "contract_row"
+    )
+    if kinds:
+        terminalreporter.write_line(
+            f"contract rows tested: {kinds['gateway']} on ours, {kinds['original']} of them on the original too"
+        )

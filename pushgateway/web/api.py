@@ -1,0 +1,81 @@
+"""What does the JSON API tell, and to which web pages?
+
+Shapes and CORS headers are the original's (api/v1): any page may read, none may push, delete or wipe.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Blueprint, Response, request
+
+from pushgateway.formats import json_api
+from pushgateway.model import Wipe
+from pushgateway.web import responses
+from pushgateway.web.handlers import counted, services
+
+__all__ = ["bp"]
+
+bp = Blueprint("api", __name__)
+
+_CORS: Final = {
+    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Origin",
+    "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Date",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+}
+
+
+@bp.route("/api/v1/", methods=["OPTIONS"], provide_automatic_options=False)
+@bp.route("/api/v1/<path:rest>", methods=["OPTIONS"], provide_automatic_options=False)
+@counted("api/v1/options")
+def options() -> Response:
+    """Tell a browser what a page of another origin may do."""
+    return _with_cors(responses.empty(200))
+
+
+@bp.get("/api/v1/status", provide_automatic_options=False)
+@counted("api/v1/status")
+def status() -> Response:
+    """Tell what this gateway is and how it is set up."""
+    at_hand = services()
+    build = at_hand.telemetry.build
+    return _json(
+        json_api.render_status(
+            build_information={
+                "branch": build["branch"],
+                "buildDate": "",
+                "buildUser": "",
+                "goVersion": build["goversion"],
+                "revision": build["revision"],
+                "version": build["version"],
+            },
+            flags=at_hand.config.flags,
+            start_time_seconds=at_hand.telemetry.started_at_seconds,
+        )
+    )
+
+
+@bp.get("/api/v1/metrics", provide_automatic_options=False)
+@counted("api/v1/metrics")
+def metrics() -> Response:
+    """Tell everything that is stored, a group at a time."""
+    return _json(json_api.render_groups(services().store.groups()))
+
+
+@bp.put("/api/v1/admin/wipe", provide_automatic_options=False)
+@counted("wipe")
+def wipe() -> Response:
+    """Remove every group, at once; the answer means that they are gone."""
+    services().apply(Wipe(), request.environ)
+    return responses.empty(202)
+
+
+def _json(body: bytes) -> Response:
+    return _with_cors(responses.Answer(body, content_type="application/json"))
+
+
+def _with_cors(response: Response) -> Response:
+    response.headers.update(_CORS)
+    return response

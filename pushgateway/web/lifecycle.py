@@ -1,0 +1,60 @@
+"""Is the gateway alive and able to serve, and how is it told to stop?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+from flask import Blueprint, Response
+
+from pushgateway.errors import StoreUnreadableError
+from pushgateway.web import responses
+from pushgateway.web.handlers import counted, services
+
+__all__ = ["bp"]
+
+bp = Blueprint("lifecycle", __name__)
+
+_log = structlog.get_logger(__name__)
+
+_WELL: Final = "OK"
+
+
+@bp.get("/-/healthy")
+@counted("healthy")
+def healthy() -> Response:
+    """Answer 200 while the process answers: a restart would mend neither a full disk nor a damaged database."""
+    try:
+        services().store.ping()
+    except StoreUnreadableError as error:
+        return responses.plain(f"store cannot be read: {error.reason}\n")
+    return responses.plain(_state())
+
+
+@bp.get("/-/ready")
+@counted("ready")
+def ready() -> Response:
+    """Answer 503 only if the store cannot be read, since scrapes are served also without writes."""
+    services().store.ping()
+    return responses.plain(_state())
+
+
+def _state() -> str:
+    reason = services().store.unwritable_reason()
+    return f"store cannot be written: {reason}\n" if reason else _WELL
+
+
+@bp.route("/-/quit", methods=["PUT", "POST"])
+def stop() -> Response:
+    """Stop the gateway gracefully, if that is enabled. May be asked for more than once."""
+    if not services().config.enable_lifecycle:
+        return responses.plain("Lifecycle API is not enabled.", 403)
+    _log.info("received termination request via web service, exiting gracefully...")
+    services().quit_gateway()
+    return responses.plain("Requesting termination... Goodbye!")
+
+
+@bp.get("/-/quit")
+def stop_by_get() -> Response:
+    """Say how to stop. As in the original not behind the route prefix, and without an Allow header."""
+    return responses.plain("Only POST or PUT requests allowed.", 405)

@@ -1,0 +1,199 @@
+"""What happens to a push, from its path and body to the store?
+
+Path, body, parse, validate, label, check, render, apply: each step but the last is a pure function of another module,
+and is done once: a request that came without a ticket and found another writer at work is repeated by the bridge, and
+what was prepared waits in `pushgateway.scratch`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+import structlog
+from flask import Blueprint, Response, request
+
+from pushgateway import formats, grouping, rules
+from pushgateway.errors import (
+    GroupingKeyError,
+    InconsistentPushError,
+    ParseError,
+    RequestError,
+    StoreError,
+    WouldBlockError,
+)
+from pushgateway.formats import protobuf, text
+from pushgateway.model import Delete, GroupingKey, Labels, MetricFamily, Push, Refusal, StoredFamily
+from pushgateway.web import body, responses
+from pushgateway.web.handlers import Environ, Services, counted, services
+
+__all__ = ["bp"]
+
+bp = Blueprint("push", __name__)
+
+_log = structlog.get_logger(__name__)
+
+_METRICS: Final = "/metrics/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What a request amounts to.
+
+    Attributes:
+        change: What the store is to apply.
+        refused: Why the push is refused all the same; then `change` records that. None if it is not.
+    """
+
+    change: Push | Refusal | Delete
+    refused: RequestError | None = None
+
+
+@bp.route("/metrics/job/<path:rest>", methods=["PUT", "POST"])
+@bp.route("/metrics/job@base64/<path:rest>", methods=["PUT", "POST"])
+@counted("push")
+def push() -> Response:
+    """Store the families of the body in the group of the path; the answer means that they are on disk."""
+    at_hand, environ = services(), request.environ
+    scratch = _scratch(environ)
+    started = cast(float, scratch.setdefault("started", time.perf_counter()))
+    answered = True
+    try:
+        prepared = _once(scratch, lambda: _prepare(at_hand, environ))
+        _apply(at_hand, environ, prepared)
+    except WouldBlockError:
+        answered = False
+        raise
+    except RequestError as error:
+        _log_refusal(error, environ)
+        raise
+    finally:
+        if answered:
+            at_hand.telemetry.observe_push(
+                method=request.method,
+                size_bytes=_size_bytes(environ),
+                duration_seconds=time.perf_counter() - started,
+            )
+    return responses.empty(202 if at_hand.config.disable_consistency_check else 200)
+
+
+@bp.delete("/metrics/job/<path:rest>")
+@bp.delete("/metrics/job@base64/<path:rest>")
+@counted("delete")
+def delete() -> Response:
+    """Remove the group of the path; the answer means that it is gone, or was never there."""
+    at_hand, environ = services(), request.environ
+    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(at_hand, environ))))
+    at_hand.apply(prepared.change, environ)
+    return responses.empty(202)
+
+
+def _scratch(environ: Environ) -> dict[str, object]:
+    return cast("dict[str, object]", environ.get("pushgateway.scratch", {}))
+
+
+def _once(scratch: dict[str, object], prepare: Callable[[], _Prepared]) -> _Prepared:
+    prepared = scratch.get("prepared")
+    if prepared is None:
+        prepared = scratch["prepared"] = prepare()
+    return cast(_Prepared, prepared)
+
+
+def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
+    """Do all that needs neither the store nor another process's patience.
+
+    Raises:
+        GroupingKeyError: The path names no group. Looked for before the body, as in the original.
+        RequestError: The body cannot be read or parsed.
+    """
+    config = at_hand.config
+    key = _key(at_hand, environ)
+    formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
+    families = text.parse(body.read(environ, config.limits), lenient_line_endings=config.lenient_line_endings)
+    series = text.render_labels(rules.group_labels(key))
+    received = at_hand.clock()
+    try:
+        rules.validate(families, key)
+        labelled = rules.label(families, key)
+        identities = [rules.identities(family) for family in labelled]
+        if not config.disable_consistency_check:
+            rules.check(labelled, at_hand.telemetry.names(), identities=identities)
+    except InconsistentPushError as error:
+        return _Prepared(Refusal(key, received, series, "; ".join(error.reasons)), error)
+    return _Prepared(
+        Push(
+            key=key,
+            families=tuple(map(_stored, labelled, identities)),
+            replace=environ["REQUEST_METHOD"] == "PUT",
+            received_at_seconds=received,
+            series=series,
+            checked=not config.disable_consistency_check,
+        )
+    )
+
+
+def _key(at_hand: Services, environ: Environ) -> GroupingKey:
+    # PEP 3333: the percent-decoded bytes of the path, each as the latin-1 character of the same number.
+    path = cast(str, environ["PATH_INFO"]).encode("latin-1")
+    return grouping.parse(path[len(at_hand.config.route_prefix.encode()) + len(_METRICS) :])
+
+
+def _stored(family: MetricFamily, identities: tuple[Labels, ...]) -> StoredFamily:
+    lines = text.render_metrics(family)
+    return StoredFamily(
+        name=family.name,
+        type=family.type,
+        help=family.help,
+        text=lines,
+        metrics=protobuf.encode_metrics(family),
+        identities=identities,
+        hashes=rules.hashes(identities),
+        samples=lines.count(b"\n"),
+        unit=family.unit,
+    )
+
+
+def _apply(at_hand: Services, environ: Environ, prepared: _Prepared) -> None:
+    """Apply what was prepared, then refuse what is to be refused.
+
+    Raises:
+        InconsistentPushError: The push is refused, here or by the store; the failure time is stored.
+        WouldBlockError: Another writer is at work, and the caller asked not to wait.
+        StoreError: The store cannot take a push that is in order.
+    """
+    try:
+        at_hand.apply(prepared.change, environ)
+    except WouldBlockError:
+        raise
+    except StoreError as error:
+        if prepared.refused is None:
+            raise
+        # The push is wrong whatever the state of the store, and a retry would be told the same: 400, not 503.
+        _log.warning("failure time of a refused push not stored", group=str(prepared.change.key), err=error.reason)
+    if prepared.refused is not None:
+        raise prepared.refused
+
+
+def _log_refusal(error: RequestError, environ: Environ) -> None:
+    """Log in the words of the original, by which people search their logs."""
+    told = {"method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"], "source": environ.get("REMOTE_ADDR", "")}
+    match error:
+        case InconsistentPushError():
+            _log.error("pushed metrics are invalid or inconsistent with existing metrics", err=str(error), **told)
+        case GroupingKeyError():
+            _log.debug("failed to parse URL", err=str(error), **told)
+        case ParseError():
+            _log.error("failed to parse text", err=str(error), line=error.line, **told)
+        case _:
+            _log.error("push refused", err=str(error), **told)
+
+
+def _size_bytes(environ: Environ) -> int:
+    """Return about how large the request was: request line, headers, and the body as sent."""
+    size = len(str(environ["PATH_INFO"])) + int(cast(str, environ.get("CONTENT_LENGTH") or 0))
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            size += len(name) + len(cast(str, value))
+    return size

@@ -1,0 +1,55 @@
+"""How does `pushgateway`, or `python -m pushgateway`, begin?
+
+Only the standard library is imported here: a base install has the SDK alone, and is told what to install.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+__all__ = ["main"]
+
+_NEEDED = (
+    "click",
+    "cramjam",
+    "flask",
+    "google.protobuf",
+    "gunicorn",
+    "httptools",
+    "structlog",
+    "uvicorn",
+    "uvicorn_worker",
+    "uvloop",
+)
+"""The modules of the extra `gateway`."""
+
+
+def main() -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 stopped, 1 the start failed, 2 a flag or value that cannot be used.
+    """
+    missing = [name for name in _NEEDED if not _installed(name)]
+    if missing:
+        print(
+            f"pushgateway: not installed: {', '.join(missing)}; run: pip install 'pymetrics-pushgateway[gateway]'",
+            file=sys.stderr,
+        )
+        return 1
+    # Not at the top: cli imports click, which may be among what is missing.
+    from pushgateway import cli  # noqa: PLC0415
+
+    return cli.main()
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name is missing
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What has the operator asked for on the command line, and with which exit code does it end?
+
+Every flag is made of `config.OPTIONS`. Exit codes: 0 stopped, 1 the start failed, 2 a flag or value that cannot be
+used.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from pushgateway import __version__
+from pushgateway.config import OPTIONS, Config, Kind, Option, load
+from pushgateway.errors import ConfigError
+
+__all__ = ["command", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Without the program's name; the default is the process's own.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = command(serve).main(given, prog_name="pushgateway", standalone_mode=False)
+    except click.ClickException as error:
+        return _refused(re.sub(r"\s+", " ", error.format_message()).rstrip("."))
+    except ConfigError as error:
+        return _refused(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        return 0
+    return int(code or 0)
+
+
+def _refused(problem: str) -> int:
+    print(f"pushgateway: error: {problem}; try --help", file=sys.stderr)
+    return 2
+
+
+def command(run: Callable[[Config], int]) -> click.Group:
+    """Make the command line: a group, so that it can get subcommands, which serves when it is given none.
+
+    Args:
+        run: What to do with the configuration; returns the exit code.
+    """
+
+    def begin(**values: Any) -> int:
+        context = click.get_current_context()
+        if context.invoked_subcommand is not None:
+            return 0
+        arguments = {option.name: found for option in OPTIONS if (found := _texts(values[_parameter(option)]))}
+        return run(load(arguments, os.environ))
+
+    return click.Group(
+        callback=begin,
+        invoke_without_command=True,
+        subcommand_metavar="",
+        help="Keep the metrics of short-lived jobs for Prometheus to scrape.",
+        epilog="Every flag can be set in the environment: PUSHGATEWAY_WEB_WORKERS=4 is --web.workers=4. Flags win.",
+        params=[*(_click_option(option) for option in OPTIONS), *_informational()],
+        context_settings={"help_option_names": ["-h", "--help", "--help-long"], "max_content_width": 100},
+    )
+
+
+def serve(config: Config) -> int:
+    """Run the gateway until it is stopped.
+
+    The counters of all workers live in a fresh directory, whatever PROMETHEUS_MULTIPROC_DIR was: a directory from
+    outside holds another program's counters.
+
+    Returns:
+        0 when it was stopped, 1 when it could not start.
+
+    Raises:
+        ConfigError: The storage URL cannot be used.
+    """
+    # Workers leave through os._exit (server.arbiter), so that only this process removes the directory.
+    with tempfile.TemporaryDirectory(prefix="pushgateway-") as directory:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        os.environ.pop("prometheus_multiproc_dir", None)  # its old spelling
+        # Not at the top: prometheus_client chooses its multiprocess mode when it is first imported.
+        from pushgateway import server  # noqa: PLC0415
+
+        return server.run(config)
+
+
+def version_text() -> str:
+    """Return what --version prints, in the manner of the original."""
+    return (
+        f"pushgateway, version {__version__} (branch: , revision: )\n"
+        f"  python version:   {platform.python_version()}\n"
+        f"  platform:         {platform.system().lower()}/{platform.machine()}"
+    )
+
+
+def _texts(value: bool | tuple[str, ...] | None) -> tuple[str, ...]:
+    if isinstance(value, bool):
+        return ("true" if value else "false",)
+    return value or ()
+
+
+def _parameter(option: Option) -> str:
+    return re.sub(r"[.-]", "_", option.name)
+
+
+def _click_option(option: Option) -> click.Option:
+    if option.kind is Kind.FLAG:
+        return click.Option([f"{option.flag}/--no-{option.name}", _parameter(option)], default=None, help=_help(option))
+    # Repeated flags are config's to judge: click itself would take the last one in silence.
+    return click.Option(
+        [option.flag, _parameter(option)], multiple=True, type=str, metavar=option.metavar, help=_help(option)
+    )
+
+
+def _help(option: Option) -> str:
+    parts = [option.help]
+    if option.choices:
+        parts.append(f"One of: {', '.join(option.choices)}.")
+    if option.unit:
+        parts.append(f"({option.unit})")
+    if not option.supported:
+        parts.append("Not supported yet.")
+    if option.default and option.kind is not Kind.FLAG:
+        parts.append(f"[default: {option.default}]")
+    return " ".join(parts)
+
+
+def _informational() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+        ),
+        click.Option(["--help-man"], is_flag=True, expose_value=False, hidden=True, is_eager=True, callback=_help_man),
+    ]
+
+
+def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(version_text())
+        context.exit()
+
+
+def _help_man(_context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        raise ConfigError("--help-man", "is not supported yet")

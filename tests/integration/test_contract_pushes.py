@@ -10,3 +10,21 @@ from tests.rows import Row, cases, check_row
 def test_body(service: Service, row: Row) -> None:
     """Section C1: what each body in text format 0.0.4 is answered with, and what is exposed of it."""
     check_row(service, row)
+
+
+@pytest.mark.parametrize(("service", "row"), cases("pushes.toml"), indirect=["service"])
+def test_push(service: Service, row: Row) -> None:
+    """Section D: what a sequence of pushes and deletions stores."""
+    check_row(service, row)
+
+
+@pytest.mark.parametrize(("service", "row"), cases("conflicts.toml"), indirect=["service"])
+def test_conflict(service: Service, row: Row) -> None:
+    """Section F: what is refused because of what is stored, and what is not."""
+    check_row(service, row)
+
+
+@pytest.mark.parametrize(("service", "row"), cases("exposition.toml"), indirect=["service"])
+def test_exposition(service: Service, row: Row) -> None:
+    """Section E: in which order and in which form samples are exposed."""
+    check_row(service, row)

@@ -1,0 +1,106 @@
+"""Do the rules about who imports whom cover every module, and are imports inert?"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pushgateway
+from tests.project.pages import ROOT
+
+HOMES = {"flask-in-web": "web", "gunicorn-in-server": "server", "sql-in-storage": "storage"}
+"""The one module of the gateway that each contract of the import linter leaves free."""
+
+LAZY = {"pushgateway/__main__.py": "pushgateway.cli", "pushgateway/cli.py": "pushgateway.server"}
+"""The imports of our own modules inside functions; each says in a comment why."""
+
+SOURCES = sorted([*(ROOT / "pushgateway").rglob("*.py"), *(ROOT / "pymetrics_sdk").rglob("*.py")])
+
+
+@pytest.fixture(scope="module")
+def contracts() -> configparser.ConfigParser:
+    """The settings of the import linter."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def own_modules() -> set[str]:
+    """The modules directly below `pushgateway`."""
+    return {module.name for module in pkgutil.iter_modules(pushgateway.__path__)}
+
+
+def test_the_import_linter_finds_nothing() -> None:
+    """`lint-imports` passes: layers, independence of the two packages, third parties in their places."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_module_has_a_layer(contracts: configparser.ConfigParser) -> None:
+    """The layers are exhaustive: each module of the gateway has exactly one place, and no place is empty."""
+    layers = contracts["importlinter:contract:gateway-layers"]
+    named = [name.strip() for line in layers["layers"].split() for name in line.split("|") if name.strip()]
+
+    assert layers.getboolean("exhaustive")
+    assert sorted(named) == sorted(own_modules())
+
+
+@pytest.mark.parametrize("contract", HOMES)
+def test_each_third_party_has_one_home(contracts: configparser.ConfigParser, contract: str) -> None:
+    """Flask is forbidden everywhere but in web, gunicorn everywhere but in server, SQL everywhere but in storage."""
+    sources = set(contracts[f"importlinter:contract:{contract}"]["source_modules"].split()) - {"pymetrics_sdk"}
+
+    assert sources == {f"pushgateway.{name}" for name in own_modules() - {HOMES[contract]}}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_own_modules_are_imported_at_the_top(path: Path) -> None:
+    """A module's dependencies on our other modules stand at its top, but for the two with a reason."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inner = [
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    modules = {
+        f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for node in inner
+        for alias in node.names
+    }
+    own = {module for module in modules if module.startswith(("pushgateway", "pymetrics_sdk"))}
+
+    assert own <= {LAZY.get(str(path.relative_to(ROOT)), "")}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_which_question_it_answers(path: Path) -> None:
+    """The first line of a module's docstring is a question; the two packages themselves state what they are."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+    assert docstring, "no docstring"
+    is_package_itself = path in {ROOT / "pushgateway" / "__init__.py", ROOT / "pymetrics_sdk" / "__init__.py"}
+    assert is_package_itself or docstring.splitlines()[0].endswith("?")
+
+
+def test_importing_the_sdk_is_cheap_and_inert() -> None:
+    """Importing pymetrics_sdk loads neither Flask nor requests nor the gateway, and starts no thread."""
+    code = "import sys, threading, pymetrics_sdk; print(*sys.modules, threading.active_count())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *modules, threads = done.stdout.split()
+
+    assert not {"flask", "werkzeug", "requests", "urllib3", "pushgateway"} & set(modules)
+    assert threads == "1"

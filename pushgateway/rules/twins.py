@@ -54,7 +54,7 @@ def _split(
     """
     members = [family.hashes[at : at + HASH_BYTES] for at in range(0, len(family.hashes), HASH_BYTES)]
     if not loose:
-        return {(): members}
+        return {(): members} if members else {}
     split: dict[Labels, list[bytes]] = {}
     for identity, member in zip(family.identities, members, strict=True):
         names = tuple([name for name, _ in identity])

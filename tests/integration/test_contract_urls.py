@@ -44,7 +44,9 @@ def test_path(service: Service, row: dict[str, Any], key: str | None) -> None:
     assert group_states(service.scrape()) == {'instance="",job="other"': "pushed"}
 
 
-@pytest.mark.parametrize("service", [("gateway", "admin"), ("original", "admin")], indirect=True)
+@pytest.mark.parametrize(
+    "service", [("gateway", "admin"), ("original", "admin")], indirect=True, ids=["ours", "original"]
+)
 def test_orders_of_labels_are_one_group(service: Service) -> None:
     """Section B10: paths that differ in the order of their labels, or in their encoding, name one group."""
     service.wipe()

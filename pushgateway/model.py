@@ -176,6 +176,8 @@ class Push:
         received_at_seconds: Unix time of receipt; becomes push_time_seconds.
         series: The finished label set of the group's own series (push_time_seconds), as in ``{instance="",job="a"}``.
         checked: False applies the push although it conflicts with what is stored, and marks what conflicts as suspect.
+        contradictory: Whether an unchecked push conflicts in itself (a series twice, names that collide); then all of
+            its families are suspect.
     """
 
     key: GroupingKey
@@ -184,6 +186,7 @@ class Push:
     received_at_seconds: float
     series: bytes
     checked: bool = True
+    contradictory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

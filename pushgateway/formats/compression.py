@@ -1,0 +1,107 @@
+"""How is a pushed body inflated without letting it fill the memory, and how is an answer compressed?
+
+Bodies come from anyone. Inflating stops at the limit and not after it, so a bomb costs no more than an honest body of the
+limit's size. The standard library's zlib inflates, since it can be told where to stop.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+import cramjam
+
+from pushgateway.errors import LimitError, ParseError
+from pushgateway.formats import ContentEncoding
+
+__all__ = ["compress", "decompress"]
+
+_CHUNK_BYTES: Final = 1 << 14
+"""How much zlib is given at a time. It copies what follows the end of a gzip member, so a body of many small members
+would cost its length squared if it were given whole."""
+
+_GZIP_FORMAT: Final = 31
+_GZIP_HEADER_BYTES: Final = 10
+_GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+
+
+def decompress(data: bytes, encoding: ContentEncoding, *, limit_bytes: int) -> bytes:
+    """Decode a request's body.
+
+    Args:
+        data: The body as it came.
+        encoding: How it is encoded, gzip or identity, from `request_encoding`. Concatenated gzip members are read as
+            one body.
+        limit_bytes: How many decoded bytes there may be; nothing beyond is inflated.
+
+    Raises:
+        ParseError: The body is not in this encoding, or is cut short. Messages are those of the original.
+        LimitError: There are more than `limit_bytes` bytes in it.
+    """
+    if encoding != "identity":
+        return _inflate(data, limit_bytes)
+    if len(data) > limit_bytes:
+        raise LimitError("decoded-bytes", allowed=limit_bytes, seen=len(data))
+    return data
+
+
+def _inflate(data: bytes, limit_bytes: int) -> bytes:
+    if not data:
+        raise ParseError("EOF", hint="Content-Encoding is gzip, but the body is empty")
+    parts: list[bytes] = []
+    room = limit_bytes
+    position = 0
+    member = None
+    while position < len(data):
+        if member is None:
+            _check_header(data[position : position + _GZIP_HEADER_BYTES])
+            member = zlib.decompressobj(wbits=_GZIP_FORMAT)
+        chunk = data[position : position + _CHUNK_BYTES]
+        try:
+            part = member.decompress(chunk, room + 1)
+        except zlib.error as error:
+            raise _parse_error(error) from None
+        room -= len(part)
+        if room < 0:
+            raise LimitError("decoded-bytes", allowed=limit_bytes)
+        parts.append(part)
+        position += len(chunk) - len(member.unused_data)
+        if member.eof:
+            member = None
+    if member is not None:
+        raise ParseError("unexpected EOF", hint="the gzip data is cut short")
+    return b"".join(parts)
+
+
+def _check_header(header: bytes) -> None:
+    if len(header) < _GZIP_HEADER_BYTES:
+        raise ParseError("unexpected EOF", hint="the gzip data is cut short")
+    if not header.startswith(_GZIP_MAGIC):
+        raise ParseError("gzip: invalid header", hint="Content-Encoding is gzip, but this is no gzip data")
+
+
+def _parse_error(error: zlib.error) -> ParseError:
+    """Translate zlib's error to the original's words; only zlib's text says what is wrong."""
+    reason = str(error)
+    if "header" in reason:
+        return ParseError("gzip: invalid header", hint=reason)
+    if "check" in reason:
+        return ParseError("gzip: invalid checksum", hint=reason)
+    return ParseError("flate: corrupt input", hint=reason)
+
+
+def compress(data: bytes, encoding: ContentEncoding) -> bytes:
+    """Encode an answer's body.
+
+    Args:
+        data: The finished body.
+        encoding: From `accepted_encoding`.
+
+    Returns:
+        The encoded body, `data` itself for identity.
+    """
+    if encoding == "gzip":
+        return bytes(cramjam.gzip.compress(data, level=1))
+    if encoding == "zstd":
+        return bytes(cramjam.zstd.compress(data, level=1))
+    return data

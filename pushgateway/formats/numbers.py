@@ -1,0 +1,89 @@
+"""How are numbers read and written so that they look as the Go programs around Prometheus write them?
+
+Reading is stricter than Python's `float`: no underscores, no blanks, no digits of other scripts, no sign on NaN, and a
+number too large for a double is an error, not an infinity. Writing is Go's ``strconv.FormatFloat(v, 'g', -1, 64)``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+__all__ = ["UINT64_LIMIT", "format_value", "parse_float", "saturate_uint64", "uint64_or_none"]
+
+UINT64_LIMIT: Final = 2.0**64
+"""The first double that an unsigned 64-bit integer cannot hold."""
+
+_decimal = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
+_special = re.compile(r"[+-]?inf(?:inity)?|nan", re.IGNORECASE | re.ASCII).fullmatch
+
+
+def parse_float(text: str) -> float:
+    """Read a number of text format 0.0.4.
+
+    Args:
+        text: The token, without blanks.
+
+    Returns:
+        The nearest double; a number too small to be one becomes zero.
+
+    Raises:
+        ValueError: The token is no decimal number, infinity or NaN, or is too large for a double.
+    """
+    if _decimal(text):
+        value = float(text)
+        if math.isinf(value):
+            raise ValueError(f"{text!r} is too large for a double")
+        return value
+    if _special(text):
+        return float(text)
+    raise ValueError(f"{text!r} is not a number")
+
+
+def format_value(value: float) -> str:
+    """Write a number as the exposition does: the shortest digits that read back as the same double.
+
+    Exponents are used below 1e-4 and from 1e6 on, with at least two digits. Minus zero is written as 0.
+    """
+    if -1e6 < value < 1e6:
+        whole = int(value)
+        if whole == value:
+            return str(whole)
+        # Python's repr has the same digits, and switches to the same exponent form at the same lower end.
+        return repr(float(value))
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    if math.isnan(value):
+        return "NaN"
+    return _with_exponent(repr(float(value)))
+
+
+def _with_exponent(text: str) -> str:
+    """Turn a repr of 1e6 or more into exponent form; from 1e16 on it already is."""
+    if "e" in text:
+        return text
+    sign = "-" if text[0] == "-" else ""
+    integer, _, fraction = text.removeprefix("-").partition(".")
+    digits = (integer + fraction).rstrip("0")
+    point = "." if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{point}{digits[1:]}e+{len(integer) - 1:02d}"
+
+
+def uint64_or_none(value: float) -> int | None:
+    """Return `value` as an unsigned 64-bit integer, None if it is not exactly one."""
+    if 0 <= value < UINT64_LIMIT:
+        whole = int(value)
+        return whole if whole == value else None
+    return None
+
+
+def saturate_uint64(value: float) -> int:
+    """Cast to an unsigned 64-bit integer as Go on amd64 does: truncated, negative numbers wrapped around.
+
+    Counts of summaries are cast so in the original, whatever was pushed. What no cast defines (NaN, infinities, numbers
+    out of range) becomes what that processor makes of it: 0, but 2**63 for large negative numbers.
+    """
+    if -(2.0**63) <= value < UINT64_LIMIT:
+        return int(value) % 2**64
+    return 2**63 if value < 0 else 0

@@ -1,0 +1,51 @@
+"""How is text from a body shown in an error message?
+
+As the original's messages do (Go's ``%q``): in quotes, with escapes for what cannot be printed, so that a carriage
+return or a stray byte is seen. Text here may hold bytes that are not UTF-8, as Python's ``surrogateescape`` keeps them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["has_bad_utf8", "quote", "quote_character"]
+
+_ESCAPES: Final = dict(zip("\\\a\b\f\n\r\t\v", ["\\\\", *(f"\\{letter}" for letter in "abfnrtv")], strict=True))
+
+_SHOWN_CHARACTERS: Final = 200
+"""A value of megabytes must not come back whole in an error."""
+
+
+def quote(text: str) -> str:
+    """Return `text` in double quotes, cut after 200 characters."""
+    shown = "".join(_escape(character, '"') for character in text[:_SHOWN_CHARACTERS])
+    return f'"{shown}"' if len(text) <= _SHOWN_CHARACTERS else f'"{shown}"...'
+
+
+def quote_character(character: str) -> str:
+    """Return one character in single quotes."""
+    return f"'{_escape(character, chr(39))}'"
+
+
+def has_bad_utf8(text: str) -> bool:
+    """Return whether `text` holds bytes that were not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _escape(character: str, delimiter: str) -> str:
+    if character == delimiter:
+        return "\\" + character
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

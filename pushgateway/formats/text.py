@@ -1,0 +1,306 @@
+"""How is text format 0.0.4, the exposition format of Prometheus, read and written?
+
+The format: https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details. Bodies are read as
+strictly as the original reads them.
+
+Reading is the gateway's hottest loop, so it has two paths. One regular expression splits a window of the body into
+rows, a row a line, and takes the well-formed sample lines apart on the way; all else goes, a line at a time, to
+`pushgateway.formats.text_line`, which knows the whole grammar and every error. The fast path takes a strict subset of
+what the careful one takes, which tests hold them to (`parse_carefully`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter, itemgetter
+from typing import Final, NamedTuple
+
+from pushgateway.errors import LimitError, ParseError
+from pushgateway.formats.drafts import Drafts
+from pushgateway.formats.numbers import format_value
+from pushgateway.formats.text_line import read_line
+from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
+from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE
+
+__all__ = [
+    "CONTENT_TYPE",
+    "format_value",
+    "parse",
+    "parse_carefully",
+    "render",
+    "render_header",
+    "render_labels",
+    "render_metrics",
+]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_WINDOW_BYTES: Final = 1 << 16
+"""How much of a body is split into rows at a time; bounds what a body costs in memory beside its families."""
+
+_CRLF_HINT: Final = "the line ends with CR LF, and only LF ends a line; --push.lenient-line-endings accepts both"
+
+# Digits are limited so that no number here can overflow a double: those with more digits go the careful way.
+_VALUE: Final = r"[+-]?(?:[0-9]{1,99}+(?:\.[0-9]{0,99}+)?|\.[0-9]{1,99}+)(?:[eE][+-]?[0-9]{1,2}+)?|[+-]Inf|NaN"
+
+# Name, labels, value of a well-formed sample; or any other line, which ends without an LF only where the body does.
+# What stands between the braces is checked by its shape: see _Shape.
+_rows = re.compile(rf"({METRIC_NAME_RE})(?:\{{([^\\\n]*)\}})? ({_VALUE})\n|([^\n]*\n|[^\n]+)").findall
+_lines = re.compile(r"()()()([^\n]*\n|[^\n]+)").findall
+
+_Row = tuple[str, str, str, str]
+
+
+def parse(
+    body: bytes, *, lenient_line_endings: bool = False, max_samples: int | None = None
+) -> tuple[MetricFamily, ...]:
+    """Read a body.
+
+    Args:
+        body: The decompressed body; empty means no families.
+        lenient_line_endings: Whether CR LF may end a line and the last line may lack its LF.
+        max_samples: How many sample lines there may be; None for any number.
+
+    Returns:
+        The families that have samples, in the order of their first appearance. Labels are sorted by name.
+
+    Raises:
+        ParseError: The body is not valid; knows line, family and what was expected.
+        LimitError: There are more than `max_samples` sample lines.
+    """
+    if lenient_line_endings:
+        body = _with_line_feeds(body)
+    return _Reader(max_samples, careful=False).read(body)
+
+
+def parse_carefully(body: bytes) -> tuple[MetricFamily, ...]:
+    """Read a body as `parse` does, but every line by the whole grammar: slower, and what `parse` is tested against.
+
+    Raises:
+        ParseError: The body is not valid.
+    """
+    return _Reader(None, careful=True).read(body)
+
+
+def _with_line_feeds(body: bytes) -> bytes:
+    body = body.replace(b"\r\n", b"\n")
+    return body if body.endswith(b"\n") else body + b"\n"
+
+
+class _Reader:
+    """One body on its way to families."""
+
+    __slots__ = ("_careful", "_drafts", "_line", "_max_samples", "_samples")
+
+    def __init__(self, max_samples: int | None, *, careful: bool) -> None:
+        self._max_samples = max_samples
+        self._careful = careful
+        self._drafts = Drafts()
+        self._line = 1
+        self._samples = 0
+
+    def read(self, body: bytes) -> tuple[MetricFamily, ...]:
+        start = 0
+        while start < len(body):
+            end = body.find(b"\n", start + _WINDOW_BYTES) + 1 or len(body)
+            self._read_window(body[start:end])
+            start = end
+        return self._drafts.build()
+
+    def _read_window(self, window: bytes) -> None:
+        split = _lines if self._careful else _rows
+        try:
+            text = window.decode()
+        except UnicodeDecodeError:
+            # Comments may hold any bytes, names and values may not: only the careful way looks.
+            text = window.decode(errors="surrogateescape")
+            split = _lines
+        rows: list[_Row] = split(text)
+        self._samples += self._read_rows(rows)
+        self._line += len(rows)
+        if self._max_samples is not None and self._samples > self._max_samples:
+            raise LimitError("samples", allowed=self._max_samples)
+
+    def _read_rows(self, rows: Sequence[_Row]) -> int:
+        """Read rows, one a line, and return how many were samples."""
+        drafts, find_shape, new = self._drafts, _shapes.get, tuple.__new__
+        samples = len(rows)
+        current = ""
+        line = ""
+        number = self._line
+        try:
+            for number, (name, braced, value, line) in enumerate(rows, self._line):  # noqa: B007  read in the handler
+                if line:
+                    samples -= not read_line(line, drafts)
+                    continue
+                if name != current:
+                    current, target = name, drafts.target(name)
+                    append = target.append
+                labels: Labels = ()
+                if braced:
+                    parts = braced.split('"')
+                    separators = tuple(parts[::2])
+                    values = parts[1::2]
+                    shape = find_shape(separators) or _shape_of(separators)
+                    if shape is None or len(values) != len(shape.names):
+                        line = f"{name}{{{braced}}} {value}\n"  # noqa: PLW2901  for the handler
+                        read_line(line, drafts)
+                        continue
+                    labels = tuple(zip(shape.names, shape.sort(values) if shape.sort else values, strict=True))
+                if append is None:
+                    target.draft.add(target.part, labels, float(value))
+                else:
+                    # Not Sample(...), whose Python-level __new__ costs a tenth of the whole parse.
+                    append(new(Sample, (labels, float(value), None)))
+        except ParseError as error:
+            hint = _CRLF_HINT if line.endswith(("\r\n", "\r")) else error.hint
+            raise ParseError(error.message, line=number, hint=hint, family=error.family) from None
+        return samples
+
+
+class _Shape(NamedTuple):
+    """What stands between the values of a well-formed label set.
+
+    A label set without escapes, split at its quotes, is separators and values in turn: ``a="1",b="2"`` has the
+    separators ``a=``, ``,b=`` and the empty end. Families repeat theirs in every line, so each shape is checked once.
+    """
+
+    names: tuple[str, ...]
+    """Sorted."""
+    sort: Callable[[list[str]], tuple[str, ...]] | None
+    """Brings the values in the order of `names`; None if they are."""
+
+
+_MAX_SHAPES: Final = 4096
+_MAX_SHAPE_CHARACTERS: Final = 1024
+"""Longer shapes are worked out each time, so that shapes never hold more than a few megabytes."""
+
+_shapes: dict[tuple[str, ...], _Shape] = {}
+
+_separator = re.compile(rf"[ \t]*(,?)[ \t]*({LABEL_NAME_RE})[ \t]*=[ \t]*").fullmatch
+_end = re.compile(r"[ \t]*,?[ \t]*").fullmatch
+
+
+def _shape_of(separators: tuple[str, ...]) -> _Shape | None:
+    """Check separators; None if they are not those of a valid label set, which is then read the careful way."""
+    names = []
+    for index, separator in enumerate(separators[:-1]):
+        match = _separator(separator)
+        if match is None or bool(match[1]) != (index > 0):
+            return None
+        names.append(match[2])
+    if not names or not _end(separators[-1]) or len(set(names)) < len(names) or "__name__" in names:
+        return None
+    ordered = sorted(names)
+    sort = None if ordered == names else itemgetter(*map(names.index, ordered))
+    shape = _Shape(tuple(ordered), sort)
+    if sum(map(len, separators)) <= _MAX_SHAPE_CHARACTERS:
+        if len(_shapes) >= _MAX_SHAPES:
+            _shapes.clear()
+        _shapes[separators] = shape
+    return shape
+
+
+def render(families: Iterable[MetricFamily]) -> bytes:
+    """Write a whole exposition: families sorted by name, each with its header; those without metrics are left out."""
+    parts = []
+    for family in sorted(families, key=attrgetter("name")):
+        if family.metrics:
+            parts.append(render_header(family.name, family.type, family.help))
+            parts.append(render_metrics(family))
+    return b"".join(parts)
+
+
+def render_header(name: str, type: MetricType, help: str) -> bytes:
+    """Write a family's HELP line, if it has a help text, and its TYPE line.
+
+    The format knows no gauge histograms: they are written as histograms.
+    """
+    word = "histogram" if type is MetricType.GAUGE_HISTOGRAM else type.value
+    escaped = help.replace("\\", "\\\\").replace("\n", "\\n")
+    head = f"# HELP {name} {escaped}\n" if help else ""
+    return f"{head}# TYPE {name} {word}\n".encode()
+
+
+def render_labels(labels: Labels) -> bytes:
+    """Write a label set with its braces; nothing at all for no labels."""
+    return _in_braces(",".join(map(_pair_text, labels))).encode()
+
+
+def render_metrics(family: MetricFamily) -> bytes:
+    """Write a family's sample lines, without its header.
+
+    Metrics with fewer labels come first, then they are ordered by the values of their labels, in the order of the names
+    (which are not compared). Buckets and quantiles keep their order.
+
+    Args:
+        family: Its labels are sorted by name.
+
+    Returns:
+        Lines that end in LF; b"" for a family without metrics.
+    """
+    name = family.name
+    lines: list[str] = []
+    texts = _PairTexts()
+    for metric in sorted(family.metrics, key=_order) if len(family.metrics) > 1 else family.metrics:
+        labels = ",".join([texts[pair] for pair in metric.labels])
+        if isinstance(metric, Sample):
+            lines.append(f"{name}{_in_braces(labels)} {format_value(metric.value)}{_stamp(metric)}")
+        elif isinstance(metric, Summary):
+            lines += _summary_lines(name, metric, labels)
+        else:
+            lines += _histogram_lines(name, metric, labels)
+    lines.append("")
+    return "\n".join(lines).encode()
+
+
+def _order(metric: Metric) -> tuple[int, list[str]]:
+    return len(metric.labels), [value for _, value in metric.labels]
+
+
+def _pair_text(pair: tuple[str, str]) -> str:
+    name, value = pair
+    if "\\" in value or '"' in value or "\n" in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{name}="{value}"'
+
+
+class _PairTexts(dict[tuple[str, str], str]):
+    """Label pairs as text, each written once a family: most pairs stand in every line."""
+
+    def __missing__(self, pair: tuple[str, str]) -> str:
+        text = self[pair] = _pair_text(pair)
+        return text
+
+
+def _in_braces(labels: str) -> str:
+    return f"{{{labels}}}" if labels else ""
+
+
+def _stamp(metric: Metric) -> str:
+    return "" if metric.timestamp_ms is None else f" {metric.timestamp_ms}"
+
+
+def _summary_lines(name: str, summary: Summary, labels: str) -> list[str]:
+    stamp, braced = _stamp(summary), _in_braces(labels)
+    start = f"{name}{{{labels}{',' if labels else ''}quantile="
+    return [
+        *(f'{start}"{format_value(bound)}"}} {format_value(value)}{stamp}' for bound, value in summary.quantiles),
+        f"{name}_sum{braced} {format_value(summary.sum)}{stamp}",
+        f"{name}_count{braced} {format_value(summary.count)}{stamp}",
+    ]
+
+
+def _histogram_lines(name: str, histogram: Histogram, labels: str) -> list[str]:
+    stamp, braced = _stamp(histogram), _in_braces(labels)
+    start = f"{name}_bucket{{{labels}{',' if labels else ''}le="
+    buckets = histogram.buckets
+    if not any(bound == math.inf for bound, _ in buckets):
+        buckets += ((math.inf, histogram.count),)
+    return [
+        *(f'{start}"{format_value(bound)}"}} {format_value(count)}{stamp}' for bound, count in buckets),
+        f"{name}_sum{braced} {format_value(histogram.sum)}{stamp}",
+        f"{name}_count{braced} {format_value(histogram.count)}{stamp}",
+    ]

@@ -1,0 +1,308 @@
+"""What does one line of text format 0.0.4 say, and if it says nothing valid, what exactly is wrong with it?
+
+This is the whole grammar, a token at a time, for the lines that the fast path of `pushgateway.formats.text` leaves:
+comments, unusual spacing, escapes, timestamps, quoted names, and everything that is wrong. Messages are those of the
+original's parser (prometheus/common), since people search for them; hints say what was expected.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NoReturn
+
+from pushgateway.errors import ParseError
+from pushgateway.formats.drafts import Drafts, Target
+from pushgateway.formats.numbers import parse_float
+from pushgateway.formats.quoting import has_bad_utf8, quote, quote_character
+from pushgateway.model import MetricType, Sample
+from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, is_metric_name
+
+__all__ = ["MISSING_LF_HINT", "read_line"]
+
+MISSING_LF_HINT: Final = (
+    "the last line must end with a line feed; --push.lenient-line-endings accepts a body whose last line has none"
+)
+_END: Final = "unexpected end of input stream"
+_METRIC_NAME_HINT: Final = "a metric name has ASCII letters, digits, _ and :, and begins with no digit"
+_LABEL_NAME_HINT: Final = "a label name has ASCII letters, digits and _, and begins with no digit"
+_LABELS_HINT: Final = 'labels look like {name="value",other="value"}'
+_VALUE_HINT: Final = "a value is a decimal number, +Inf, -Inf or NaN, one blank after the name or the labels"
+_UTF8_HINT: Final = "text must be UTF-8"
+
+_ESCAPED: Final = {"\\": "\\", '"': '"', "n": "\n"}
+
+_TYPES: Final = {type_.value: type_ for type_ in MetricType} | {"gaugehistogram": MetricType.GAUGE_HISTOGRAM}
+
+_blanks = re.compile(r"[ \t]*").match
+_token = re.compile(r"[^ \t\n]*").match
+_rest = re.compile(r"[^\n]*").match
+_plain = re.compile(r'[^"\\\n]*').match
+_metric_name = re.compile(METRIC_NAME_RE).match
+_label_name = re.compile(LABEL_NAME_RE).match
+_integer = re.compile(r"[+-]?[0-9]{1,30}").fullmatch
+
+
+def read_line(line: str, drafts: Drafts) -> bool:
+    """Read one line into `drafts`.
+
+    Args:
+        line: The line with its LF, or without one if the body ends without. Bytes that are not UTF-8 are surrogates.
+        drafts: The families read so far.
+
+    Returns:
+        Whether the line was a sample.
+
+    Raises:
+        ParseError: The line is not valid; the error has no line number.
+    """
+    return _Line(line, drafts).read()
+
+
+class _Line:
+    """One line and how far it has been read. The end of the text, other than an LF, is the end of the body."""
+
+    __slots__ = ("_at", "_drafts", "_family", "_text")
+
+    def __init__(self, text: str, drafts: Drafts) -> None:
+        self._text = text
+        self._at = 0
+        self._drafts = drafts
+        self._family = ""
+
+    def read(self) -> bool:
+        self._at = _blanks(self._text).end()  # type: ignore[union-attr]  # matches the empty text too
+        if self._at == len(self._text):
+            return False  # nothing but blanks may end a body without an LF
+        first = self._text[self._at]
+        if first == "\n":
+            return False
+        if first == "#":
+            self._at += 1
+            self._comment()
+            return False
+        self._sample(first)
+        return True
+
+    # Tokens
+
+    def _fail(self, message: str, hint: str = "") -> NoReturn:
+        raise ParseError(message, hint=hint, family=self._family)
+
+    def _next(self) -> str:
+        """Return the character to be read next.
+
+        Raises:
+            ParseError: The body ends here.
+        """
+        if self._at >= len(self._text):
+            self._fail(_END, MISSING_LF_HINT)
+        return self._text[self._at]
+
+    def _skip_blanks(self) -> str:
+        self._at = _blanks(self._text, self._at).end()  # type: ignore[union-attr]
+        return self._next()
+
+    def _take(self, match: re.Match[str] | None) -> str:
+        if match is None:
+            return ""
+        self._at = match.end()
+        return match.group()
+
+    def _until_blank(self) -> str:
+        token = self._take(_token(self._text, self._at))
+        self._next()
+        return token
+
+    def _until_line_feed(self) -> str:
+        rest = self._take(_rest(self._text, self._at))
+        self._next()
+        return rest
+
+    def _name(self, what: str) -> str:
+        """Read a metric or label name, quoted or not; "" if there is none."""
+        if self._next() == '"':
+            self._at += 1
+            return self._quoted(f"{what} name")
+        name = self._take((_metric_name if what == "metric" else _label_name)(self._text, self._at))
+        self._next()
+        return name
+
+    def _quoted(self, what: str) -> str:
+        """Read the rest of a quoted text, escapes resolved, and its closing quote."""
+        parts = []
+        while True:
+            parts.append(self._take(_plain(self._text, self._at)))
+            character = self._next()
+            if character == '"':
+                self._at += 1
+                return "".join(parts)
+            if character == "\n":
+                self._fail(f"{what} {quote(''.join(parts))} contains unescaped new-line", "write a line feed as \\n")
+            self._at += 1
+            parts.append(self._escape())
+
+    def _escape(self) -> str:
+        """Read the character after a backslash."""
+        character = self._next()
+        if character not in _ESCAPED:
+            self._fail(f"invalid escape sequence '\\{character}'", 'the escapes are \\\\, \\" and \\n')
+        self._at += 1
+        return _ESCAPED[character]
+
+    # Comments
+
+    def _comment(self) -> None:
+        if self._skip_blanks() == "\n":
+            return
+        keyword = self._until_blank()
+        if keyword not in {"HELP", "TYPE"}:
+            self._until_line_feed()
+            return
+        if self._skip_blanks() == "\n":
+            return
+        name = self._name("metric")
+        if self._next() == "\n":
+            return
+        if self._next() not in " \t":
+            self._fail("invalid metric name in comment", _METRIC_NAME_HINT)
+        draft = self._drafts.described(name)
+        self._family = draft.name
+        if self._skip_blanks() == "\n":
+            return
+        if keyword == "HELP":
+            if draft.help is not None:
+                self._fail(f"second HELP line for metric name {quote(draft.name)}", "give each family one HELP line")
+            draft.help = self._help()
+            return
+        if draft.type is not None:
+            self._fail(
+                f"second TYPE line for metric name {quote(draft.name)}, or TYPE reported after samples",
+                "give each family one TYPE line, before its samples",
+            )
+        draft.fix_type(self._type())
+
+    def _help(self) -> str:
+        start = self._at
+        rest = self._until_line_feed()
+        if has_bad_utf8(rest):
+            self._fail(f"invalid help text {quote(rest)}", _UTF8_HINT)
+        if "\\" not in rest:
+            return rest
+        self._at = start
+        parts = []
+        while self._next() != "\n":
+            character = self._next()
+            self._at += 1
+            parts.append(self._escape() if character == "\\" else character)
+        return "".join(parts)
+
+    def _type(self) -> MetricType:
+        word = self._until_line_feed()
+        type_ = _TYPES.get(word.lower())
+        if type_ is None:
+            hint = "a type is counter, gauge, histogram, summary or untyped, with nothing after it"
+            self._fail(f"unknown metric type {quote(word)}", hint)
+        return type_
+
+    # Samples
+
+    def _sample(self, first: str) -> None:
+        if first == "{":
+            target, pairs = self._labels(None)
+        else:
+            name = self._name("metric")
+            if not name:
+                self._fail("invalid metric name", _METRIC_NAME_HINT)
+            target, pairs = self._target(name), {}
+            if self._skip_blanks() == "{":
+                target, pairs = self._labels(target)
+        value = self._value()
+        timestamp_ms = self._timestamp_ms()
+        labels = tuple(sorted(pairs.items()))
+        if target.append is None:
+            target.draft.add(target.part, labels, value, timestamp_ms=timestamp_ms)
+        else:
+            target.append(Sample(labels, value, timestamp_ms))
+
+    def _target(self, name: str) -> Target:
+        target = self._drafts.target(name)
+        self._family = target.draft.name
+        return target
+
+    def _labels(self, target: Target | None) -> tuple[Target, dict[str, str]]:
+        """Read a label set from its opening brace to the value; without a target the metric's name is inside."""
+        named_inside = target is None
+        pairs: dict[str, str] = {}
+        separator = "{"
+        while separator != "}":
+            self._at += 1
+            if self._skip_blanks() == "}":
+                break
+            name = self._name("label")
+            if not name:
+                self._fail(f"invalid label name for metric {quote(self._family)}", _LABEL_NAME_HINT)
+            separator = self._skip_blanks()
+            if separator != "=":
+                if not named_inside:
+                    self._fail(f"expected '=' after label name, found {quote_character(separator)}", _LABELS_HINT)
+                target = self._name_inside(name, separator, target)
+                continue
+            self._check_label(name, pairs, target)
+            self._at += 1
+            pairs[name] = self._label_value()
+            separator = self._skip_blanks()
+            if separator not in ",}":
+                self._fail(f"unexpected end of label value {quote(pairs[name])}", _LABELS_HINT)
+        if target is None:
+            self._fail("invalid metric name", "there is no metric name before or inside the braces")
+        self._at += 1
+        self._skip_blanks()
+        return target, pairs
+
+    def _name_inside(self, name: str, separator: str, target: Target | None) -> Target:
+        if target is not None:
+            self._fail(f"multiple metric names for metric {quote(self._family)}", _LABELS_HINT)
+        if separator not in ",}":
+            self._fail(f"unexpected end of metric name {quote_character(separator)}", _LABELS_HINT)
+        return self._target(name)
+
+    def _check_label(self, name: str, pairs: dict[str, str], target: Target | None) -> None:
+        if name == "__name__":
+            self._fail('label name "__name__" is reserved', "the metric's name stands before the braces")
+        # Every label name is also a metric name unless it has a colon.
+        if not is_metric_name(name) or ":" in name:
+            self._fail(f"invalid label name {quote(name)}", _LABEL_NAME_HINT)
+        # The original lets le and quantile be repeated where they are bounds; the last one counts.
+        if name in pairs and (target is None or name != target.draft.bound_label):
+            self._fail(f"duplicate label names for metric {quote(self._family)}", f"{name} is given twice")
+
+    def _label_value(self) -> str:
+        character = self._skip_blanks()
+        if character != '"':
+            self._fail(f"expected '\"' at start of label value, found {quote_character(character)}", _LABELS_HINT)
+        self._at += 1
+        value = self._quoted("label value")
+        if has_bad_utf8(value):
+            self._fail(f"invalid label value {quote(value)}", _UTF8_HINT)
+        return value
+
+    def _value(self) -> float:
+        token = self._until_blank()
+        try:
+            return parse_float(token)
+        except ValueError:
+            self._fail(f"expected float as value, got {quote(token)}", _VALUE_HINT)
+
+    def _timestamp_ms(self) -> int | None:
+        if self._next() == "\n":
+            return None
+        self._skip_blanks()
+        token = self._until_blank()
+        number = int(token) if _integer(token) else None
+        if number is None or not -(2**63) <= number < 2**63:
+            hint = "a line ends with its value: no blank, comment or exemplar after it"
+            self._fail(f"expected integer as timestamp, got {quote(token)}", hint)
+        rest = self._until_line_feed()
+        if rest:
+            self._fail(f"spurious string after timestamp: {quote(rest)}", "a timestamp ends its line")
+        return number

@@ -52,7 +52,7 @@ types: .venv/.dev ## Check types
 	@$(if $(wildcard tests/typing/test_*.py),$(PYTEST) tests/typing $(ARGS))
 
 layers: .venv/.dev ## Check who imports whom
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 unit contract project: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)

@@ -6,8 +6,8 @@ Ordering. Changes are applied one after the other, as if there were a single wri
 and replicas that share the database. A read that starts after `apply` has returned sees the change.
 
 Durability. When `apply` returns, the change has been committed and flushed to stable storage: it survives kill -9 and
-loss of power. When it raises, nothing of the change has been stored (but for a refused push's failure time), except that
-a `StoreUnwritableError` whose commit's outcome is unknown says so in its reason.
+loss of power. When it raises, nothing of the change has been stored (but for a refused push's failure time), except
+that a `StoreUnwritableError` whose commit's outcome is unknown says so in its reason.
 
 Consistency. A checked push that would leave a state that cannot be scraped raises `InconsistentPushError` and changes
 nothing but the group's failure time and reason (the group is created if need be). Checked against what is stored,

@@ -1,0 +1,88 @@
+"""Where does the gateway keep what was pushed?
+
+    base.py     the contract, `Store`, in prose, and `Ticket`
+    prepare.py  whether a file may be used; creation and migration, before the workers start
+    status.py   the board on which any worker notes why writes fail
+    schema.py   tables, version, migrations
+    sqlite.py   `SqliteStore`; its docstring lists the modules it is made of
+
+The process that starts the workers calls `prepare_store`; each worker calls `open_store` with the URL of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pushgateway.errors import ConfigError
+from pushgateway.model import MetricType
+from pushgateway.storage.base import Store, Ticket
+from pushgateway.storage.prepare import PreparedStore, prepare_file, prepare_temporary
+from pushgateway.storage.sqlite import SqliteStore
+from pushgateway.storage.status import StatusBoard
+
+__all__ = ["PreparedStore", "StatusBoard", "Store", "Ticket", "open_store", "parse_url", "prepare_store"]
+
+_MEMORY: Final = "memory:"
+_SQLITE: Final = "sqlite:"
+_SETTING: Final = "--storage.url"
+_EXPECTED: Final = "expected sqlite:FILE, sqlite:///absolute/FILE or memory:"
+
+
+def parse_url(url: str) -> str:
+    """Return the file that a storage URL names, "" for ``memory:``.
+
+    Args:
+        url: ``sqlite:F`` (relative to the working directory), ``sqlite:/abs`` or ``sqlite:///abs``, which are the same,
+            or ``memory:``. What follows the scheme is taken as it is, without percent-decoding.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    if url == _MEMORY:
+        return ""
+    if not url.startswith(_SQLITE):
+        raise ConfigError(_SETTING, f"unknown storage {url!r}; {_EXPECTED}")
+    path = url.removeprefix(_SQLITE)
+    if path.startswith("//"):
+        if not path.startswith("///"):
+            raise ConfigError(_SETTING, f"{url!r} names a host; {_EXPECTED}")
+        path = path[2:]
+    if not path or path.endswith("/") or "\0" in path:
+        raise ConfigError(_SETTING, f"{url!r} names no file; {_EXPECTED}")
+    return path
+
+
+def prepare_store(url: str) -> PreparedStore:
+    """Create a database, or check one and bring it up to date; call it once, before the workers start.
+
+    Args:
+        url: See `parse_url`.
+
+    Returns:
+        What the workers open; its `cleanup` is to be called at exit.
+
+    Raises:
+        ConfigError: The URL names no store.
+        StartError: The store cannot be used; nothing that is not ours has been touched. See `prepare_file`.
+    """
+    path = parse_url(url)
+    return prepare_file(path) if path else prepare_temporary()
+
+
+def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], shapes_per_job: int = 64) -> Store:
+    """Open a prepared store in a worker, after the fork. Never fails: the store does, when it is used, and tries again.
+
+    Args:
+        url: `PreparedStore.url`.
+        board: Made before the fork.
+        own: Names and types of the gateway's own families, also of those without series yet.
+        shapes_per_job: How many sets of label names the groups of one job may have.
+
+    Raises:
+        ConfigError: The URL names no file.
+    """
+    path = parse_url(url)
+    if not path:
+        raise ConfigError(_SETTING, f"{_MEMORY} has to be prepared first")
+    return SqliteStore(path, board=board, own=own, shapes_per_job=shapes_per_job)

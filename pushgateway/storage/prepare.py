@@ -1,0 +1,224 @@
+"""May the gateway use this file, and if so, is it ready for the workers?
+
+Runs once, in the process that starts the workers, before any of them opens the database. Whatever is not ours is
+refused without a byte of it, or beside it, being changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from pushgateway.errors import StartError
+from pushgateway.storage import schema
+from pushgateway.storage.sqlite_handles import BUSY_SECONDS, connect
+from pushgateway.storage.writerlock import LOCK_SUFFIX
+
+__all__ = ["PreparedStore", "file_system", "prepare_file", "prepare_temporary"]
+
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "glusterfs", "lustre", "ceph", "ocfs2", "gfs2", "davfs"}
+)
+"""Where locks or shared memory reach one machine only, or fsync reaches nothing. 9p is none of them: sandboxes use it
+for local disks, and where it cannot share memory SQLite says so."""
+
+_REMOTE_FUSE: Final = frozenset({"fuse.sshfs", "fuse.s3fs", "fuse.glusterfs", "fuse.rclone", "fuse.ceph-fuse"})
+_MOUNTINFO: Final = "/proc/self/mountinfo"
+_MAGIC: Final = b"SQLite format 3\0"
+_APPLICATION_ID_AT: Final = 68  # https://sqlite.org/fileformat.html, 1.3
+_HEADER_BYTES: Final = 100
+_LOOKED_AT_BYTES: Final = 4096
+# encoding/gob begins with the descriptions of the types that follow; the original stores a map of this one.
+_GOB_TYPE: Final = b"MetricGroup"
+_MIGRATION_PAGE: Final = "docs/how-to/migrate-from-the-go-pushgateway.md"
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedStore:
+    """A database that exists, is ours and is up to date.
+
+    Attributes:
+        url: What `open_store` takes in the workers.
+        temporary_directory: What `cleanup` removes; "" for a database that stays.
+    """
+
+    url: str
+    temporary_directory: str = ""
+
+    def cleanup(self) -> None:
+        """Remove a temporary database; call it when all workers have ended."""
+        if self.temporary_directory:
+            shutil.rmtree(self.temporary_directory, ignore_errors=True)
+
+
+def prepare_temporary() -> PreparedStore:
+    """Make a database in a fresh temporary directory.
+
+    Raises:
+        StartError: There is no room for one.
+    """
+    try:
+        directory = tempfile.mkdtemp(prefix="pushgateway-")
+    except OSError as error:
+        raise StartError(f"cannot make a temporary directory for the store: {error}") from error
+    path = os.path.join(directory, "pushgateway.db")
+    return PreparedStore(prepare_file(path).url, temporary_directory=directory)
+
+
+def prepare_file(path: str, *, mountinfo: str = _MOUNTINFO) -> PreparedStore:
+    """Create a database, or check one and bring it up to date.
+
+    Args:
+        path: Where; relative paths are resolved now.
+        mountinfo: The table of mounts (proc(5)).
+
+    Raises:
+        StartError: The directory is missing or not writable, or on a network file system; the path is not a file,
+            cannot be read and written, or holds what is not ours or newer than this program; another process has held
+            the writers' lock for 5 seconds.
+    """
+    path = os.path.abspath(path)
+    _check_directory(path, mountinfo)
+    _check_file(path)
+    real_path = os.path.realpath(path)
+    try:
+        _hold_lock_and_set_up(real_path)
+    except schema.SchemaError as error:
+        raise StartError(
+            f"{path} cannot be used: {error}; expected a database of this release or an older one"
+        ) from error
+    except (sqlite3.Error, OSError) as error:
+        raise StartError(f"{path} cannot be opened as a database: {error}") from error
+    return PreparedStore(f"sqlite:{path}")
+
+
+def file_system(path: str, *, mountinfo: str = _MOUNTINFO) -> str:
+    """Return the type of the file system that holds a path, "" if it cannot be told.
+
+    Args:
+        path: An absolute path without symbolic links.
+        mountinfo: The table of mounts; where several are on one directory, the last is the one in use.
+    """
+    found, depth = "", -1
+    try:
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                fields, _, after = line.partition(" - ")
+                mounted_at = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields.split(" ")[4])
+                inside = path == mounted_at or path.startswith(mounted_at.rstrip("/") + "/")
+                if inside and len(mounted_at) >= depth:
+                    found, depth = after.split(" ")[0], len(mounted_at)
+    except OSError:
+        return ""  # not Linux, or /proc is hidden: the operator's word has to do
+    return found
+
+
+def _check_directory(path: str, mountinfo: str) -> None:
+    directory = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(directory):
+        raise StartError(f"cannot store in {path}: there is no directory {directory}")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StartError(f"cannot store in {path}: the directory {directory} is not writable")
+    kind = file_system(directory, mountinfo=mountinfo)
+    if kind in NETWORK_FILE_SYSTEMS or kind in _REMOTE_FUSE:
+        raise StartError(
+            f"cannot store in {path}: {directory} is on a network file system ({kind}), whose locks and fsync a "
+            "database cannot rely on; expected a local disk"
+        )
+
+
+def _check_file(path: str) -> None:
+    """Refuse what is there and not ours. The only place that reads the file itself: no connection exists yet."""
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise StartError(f"cannot store in {path}: it is {_kind(mode)}; expected a file")
+        with open(path, "rb") as file:
+            head = file.read(_LOOKED_AT_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StartError(f"cannot read {path}: {error.strerror}") from error
+    if problem := _foreign(head):
+        raise StartError(f"{path} is not a pushgateway database: {problem}; it has not been changed")
+    if not os.access(path, os.W_OK):
+        raise StartError(f"cannot store in {path}: the file is read-only")
+
+
+def _foreign(head: bytes) -> str:
+    """Say what a file is that begins with `head`, "" if it is empty or ours."""
+    if not head:
+        return ""
+    if not head.startswith(_MAGIC):
+        if _GOB_TYPE in head:
+            return f"it looks like the Go Pushgateway's persistence file; see {_MIGRATION_PAGE}"
+        return f"it begins with {head[:16]!r} where {_MAGIC!r} was expected"
+    found = int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big")
+    if len(head) < _HEADER_BYTES or found != schema.APPLICATION_ID:
+        return (
+            f"it is an SQLite database of another program (application_id {found:#x} where "
+            f"{schema.APPLICATION_ID:#x} was expected)"
+        )
+    return ""
+
+
+def _kind(mode: int) -> str:
+    kinds: Sequence[tuple[bool, str]] = (
+        (stat.S_ISDIR(mode), "a directory"),
+        (stat.S_ISFIFO(mode), "a pipe"),
+        (stat.S_ISSOCK(mode), "a socket"),
+    )
+    return next((text for matches, text in kinds if matches), "a device")
+
+
+def _hold_lock_and_set_up(path: str) -> None:
+    """Set the database up while no other gateway writes to it, or sets it up too."""
+    fd = os.open(path + LOCK_SUFFIX, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StartError(
+                        f"cannot store in {path}: another process has held {path}{LOCK_SUFFIX} for {BUSY_SECONDS:g} s"
+                    ) from None
+                time.sleep(0.02)
+        with closing(connect(path, mode="rwc")) as db:
+            _set_up(db)
+    finally:
+        os.close(fd)
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if empty:
+        # Only possible before the first table.
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("BEGIN EXCLUSIVE")
+    try:
+        if empty:
+            schema.create(db)
+        else:
+            schema.migrate(db)
+            schema.verify(db)
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise schema.SchemaError("its file system cannot share memory between processes, which the log needs")

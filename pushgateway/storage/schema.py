@@ -1,0 +1,174 @@
+"""How is the database laid out, and how does an older layout become today's?
+
+    groups    one row a group: its key, and when it was pushed and refused
+    headers   one row for each (name, type, help, unit) that some family has: its HELP and TYPE lines, stored once
+    families  one row a family of a group: its series' hashes, its finished text and its canonical form
+
+Measured with 1 000 groups of 10 families and 20 samples, the reasons for this layout:
+
+- `families` is clustered by group, so that a push dirties two or three pages: 0.32 ms a push, where clustering by name
+  took 0.43 ms and dirtied ten.
+- Overwriting a family changes no index: only rows that come, go or change their header touch one.
+- A scrape reads one small integer beside each body: 5.9 ms, where name, type, help and time in each row took 11.1 ms.
+- `groups.shape` is NULL until a push has succeeded. So a group that only ever failed, which holds no series, counts
+  for nothing when twins are looked for, and cannot use up the shapes of its job.
+- The shapes of a job come from a loose scan of an index (0.005 ms with one shape), not from a table of their own, which
+  every group that comes or goes would have to keep in step.
+
+The version is SQLite's user_version; application_id marks the file as ours (https://sqlite.org/pragma.html).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pushgateway.model import MetricType
+
+__all__ = [
+    "APPLICATION_ID",
+    "MIGRATIONS",
+    "TABLES",
+    "TYPES",
+    "TYPE_CODES",
+    "VERSION",
+    "SchemaError",
+    "application_id",
+    "create",
+    "migrate",
+    "verify",
+    "version",
+]
+
+APPLICATION_ID: Final = 0x50474D53
+"""``PGMS``, at offset 68 of the file."""
+
+VERSION: Final = 1
+"""The layout that this program reads and writes."""
+
+TABLES: Final = frozenset({"groups", "headers", "families"})
+
+TYPES: Final = (
+    MetricType.COUNTER,
+    MetricType.GAUGE,
+    MetricType.SUMMARY,
+    MetricType.UNTYPED,
+    MetricType.HISTOGRAM,
+    MetricType.GAUGE_HISTOGRAM,
+)
+"""A type's index here is how it is stored: the numbers of io.prometheus.client.MetricType."""
+
+TYPE_CODES: Final[Mapping[MetricType, int]] = {type_: code for code, type_ in enumerate(TYPES)}
+
+_STATEMENTS: Final = (
+    """
+    CREATE TABLE groups (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        job TEXT NOT NULL,
+        shape TEXT,
+        series BLOB NOT NULL,
+        pushed_at REAL NOT NULL,
+        failed_at REAL NOT NULL,
+        failure_reason TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX groups_by_shape ON groups (job, shape) WHERE shape IS NOT NULL",
+    """
+    CREATE TABLE headers (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        type INTEGER NOT NULL,
+        help TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        UNIQUE (name, type, help, unit)
+    )
+    """,
+    # The bodies stand last: what is looked up without them then never follows a chain of overflow pages.
+    """
+    CREATE TABLE families (
+        group_id INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        header INTEGER NOT NULL,
+        suspect INTEGER NOT NULL,
+        pushed_at REAL NOT NULL,
+        typed_at REAL NOT NULL,
+        hashes BLOB NOT NULL,
+        text BLOB NOT NULL,
+        metrics BLOB NOT NULL,
+        PRIMARY KEY (group_id, name)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX families_by_header ON families (header)",
+    "CREATE INDEX families_suspect ON families (header) WHERE suspect",
+)
+
+Migration = Callable[[sqlite3.Connection], None]
+
+MIGRATIONS: Final[Mapping[int, Migration]] = {}
+"""From which version each step leads to the next: 1 -> 2 is under 1. Empty as long as there is one version."""
+
+
+class SchemaError(Exception):
+    """The database is not one that this program can use; the message says what was found and what was expected."""
+
+
+def create(db: sqlite3.Connection) -> None:
+    """Lay an empty database out, inside the caller's transaction."""
+    for statement in _STATEMENTS:
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def version(db: sqlite3.Connection) -> int:
+    """Return the version of the layout."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def application_id(db: sqlite3.Connection) -> int:
+    """Return whose file it says that it is."""
+    return int(db.execute("PRAGMA application_id").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection, *, target: int = VERSION, steps: Mapping[int, Migration] = MIGRATIONS) -> None:
+    """Bring an older layout up to date, inside the caller's transaction.
+
+    Args:
+        db: A database of ours.
+        target: The version to reach.
+        steps: A step for every version below it.
+
+    Raises:
+        SchemaError: The layout is newer than the program, or no step leads on from it.
+    """
+    found = version(db)
+    if found > target:
+        raise SchemaError(
+            f"its schema has version {found}, made by a newer release; this one knows versions up to {target}"
+        )
+    for number in range(found, target):
+        step = steps.get(number)
+        if step is None:
+            raise SchemaError(f"its schema has version {number}, from which no migration to {target} is known")
+        step(db)
+        db.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def verify(db: sqlite3.Connection) -> None:
+    """Check that a database is ours, up to date and complete.
+
+    Raises:
+        SchemaError: It is not.
+        sqlite3.Error: It cannot be read.
+    """
+    found_id = application_id(db)
+    if found_id != APPLICATION_ID:
+        raise SchemaError(f"its application_id is {found_id:#x} where {APPLICATION_ID:#x} was expected")
+    found = version(db)
+    if found != VERSION:
+        raise SchemaError(f"its schema has version {found} where {VERSION} was expected")
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if missing := TABLES - tables:
+        raise SchemaError(f"it has no table {', '.join(sorted(missing))}")

@@ -1,0 +1,86 @@
+"""What does a failure of SQLite or of the file system mean to whoever pushes, scrapes or operates?
+
+The one table from SQLite's result codes (https://sqlite.org/rescode.html) to our errors, and the one place where they
+are translated: around each operation of the store.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import sqlite3
+from collections.abc import Mapping
+from typing import Final
+
+from pushgateway.errors import StoreBusyError, StoreError, StoreUnreadableError, StoreUnwritableError
+from pushgateway.storage.schema import SchemaError
+
+__all__ = ["FAILURES", "Doing", "translate"]
+
+FAILURES: Final = (sqlite3.DatabaseError, OSError, SchemaError)
+"""What `translate` is for."""
+
+
+class Doing(enum.Enum):
+    """What was being done when it failed."""
+
+    READING = "reading"
+    WRITING = "writing"
+    COMMITTING = "committing"
+
+
+_REASONS: Final[Mapping[int, str]] = {
+    sqlite3.SQLITE_FULL: "the disk that holds {path} is full",
+    sqlite3.SQLITE_READONLY: "{path} is read-only",
+    sqlite3.SQLITE_CANTOPEN: "{path} or a file beside it cannot be opened",
+    sqlite3.SQLITE_PERM: "access to {path} is denied",
+    sqlite3.SQLITE_AUTH: "access to {path} is denied",
+    sqlite3.SQLITE_IOERR: "the system reported an error on a file of {path}",
+    sqlite3.SQLITE_BUSY: "another program has locked {path}",
+    sqlite3.SQLITE_LOCKED: "another program has locked {path}",
+    sqlite3.SQLITE_PROTOCOL: "another program has locked {path}",
+    sqlite3.SQLITE_CORRUPT: "{path} is damaged; restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "{path} is not a database any more; restore it from a backup",
+}
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+# The programmer's mistakes, which no operator can mend and no retry helps.
+_OURS: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE})
+# After these a commit may have reached the disk or not: the log was written, and flushing it failed.
+_UNKNOWN_OUTCOME: Final = frozenset({sqlite3.SQLITE_IOERR})
+
+
+def translate(error: Exception, path: str, doing: Doing) -> StoreError | None:
+    """Return the error to raise in place of one of `FAILURES`.
+
+    Args:
+        error: What SQLite or the file system raised.
+        path: The database, for the reason.
+        doing: What was being done.
+
+    Returns:
+        None if the error is a mistake of the program, to be raised as it is.
+    """
+    reading = doing is Doing.READING
+    if isinstance(error, SchemaError):
+        return (StoreUnreadableError if reading else StoreUnwritableError)(f"{path} cannot be used: {error}")
+    if isinstance(error, OSError):
+        reason = f"{error.filename or path}: {os.strerror(error.errno) if error.errno else error}"
+        return (StoreUnreadableError if reading else StoreUnwritableError)(reason)
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None and type(error) is sqlite3.OperationalError:  # the module's own: text that is not UTF-8
+        return StoreUnreadableError(f"{path} is damaged; restore it from a backup ({error})")
+    if code is None or code & 0xFF in _OURS:
+        return None
+    primary = code & 0xFF
+    name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+    reason = f"{_REASONS.get(primary, '{path} failed').format(path=path)} ({name}: {error})"
+    if primary in _DAMAGE:
+        return StoreUnreadableError(reason)
+    if reading:
+        return StoreUnreadableError(reason)
+    if primary in _BUSY:
+        return StoreBusyError(reason)
+    if doing is Doing.COMMITTING and primary in _UNKNOWN_OUTCOME:
+        reason += "; whether the change was stored is unknown"
+    return StoreUnwritableError(reason)

@@ -1,0 +1,107 @@
+"""How does one state of the store become a snapshot?
+
+Runs inside a read transaction that the store begins and ends, and fetches everything, so that no slow scraper keeps a
+transaction open, which would keep the log from starting again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, MetricType, Snapshot
+from pushgateway.rules import suffix_rivals
+from pushgateway.storage.schema import TYPES
+
+__all__ = ["read_groups", "read_snapshot"]
+
+_Header: TypeAlias = tuple[int, str, int, str]
+
+_GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason FROM groups ORDER BY key"
+_HEADERS: Final = "SELECT id, name, type, help FROM headers ORDER BY name, id"
+_SUSPECTS: Final = """
+    SELECT DISTINCT h.name, h.type FROM families f INDEXED BY families_suspect CROSS JOIN headers h
+    WHERE f.suspect AND h.id = f.header
+"""
+# Bodies in the order of the groups' keys: appended to a list a family, they need no sorting.
+_BODIES: Final = {
+    Form.TEXT: "SELECT f.header, f.text FROM groups g CROSS JOIN families f WHERE f.group_id = g.id ORDER BY g.key",
+    Form.METRICS: (
+        "SELECT f.header, f.metrics FROM groups g CROSS JOIN families f WHERE f.group_id = g.id ORDER BY g.key"
+    ),
+}
+_PUSHED_LAST: Final = """
+    SELECT max(f.pushed_at) FROM families f INDEXED BY families_by_header WHERE f.header = ?
+"""
+_BLOCKS: Final = """
+    SELECT h.name, h.type, h.help, f.metrics, g.key, f.pushed_at, f.typed_at, f.suspect
+    FROM headers h CROSS JOIN families f INDEXED BY families_by_header CROSS JOIN groups g
+    WHERE h.name = ? AND f.header = h.id AND g.id = f.group_id ORDER BY g.key
+"""
+_CONTENTS: Final = """
+    SELECT h.name, h.type, h.help, f.metrics, g.key, f.pushed_at, f.typed_at, f.suspect
+    FROM groups g CROSS JOIN families f CROSS JOIN headers h
+    WHERE f.group_id = g.id AND h.id = f.header ORDER BY g.key, f.name
+"""
+
+
+def read_snapshot(db: sqlite3.Connection, form: Form) -> Snapshot:
+    """Return all families, all groups, and apart from them what suspects concern."""
+    headers: list[_Header] = db.execute(_HEADERS).fetchall()
+    contested = _contested_names(db)
+    bodies: dict[int, list[bytes]] = {}
+    named: dict[str, list[_Header]] = {}
+    for header in headers:
+        # Headers of one name share a list.
+        first = named.setdefault(header[1], [])
+        first.append(header)
+        bodies[header[0]] = bodies.get(first[0][0], [])
+    for header_id, body in db.execute(_BODIES[form]):
+        bodies[header_id].append(body)
+    views = [
+        FamilyView(name, TYPES[same[0][2]], _newest_help(db, same), bodies[same[0][0]])
+        for name, same in named.items()
+        if name not in contested
+    ]
+    groups = [Group._make(row) for row in db.execute(_GROUPS)]
+    blocks = [_block(row) for name in sorted(contested) for row in db.execute(_BLOCKS, (name,))]
+    return Snapshot(views, groups, blocks)
+
+
+def read_groups(db: sqlite3.Connection) -> Sequence[GroupContents]:
+    """Return all groups with their families."""
+    families: dict[str, list[FamilyBlock]] = {}
+    groups = [Group._make(row) for row in db.execute(_GROUPS)]
+    for row in db.execute(_CONTENTS):
+        families.setdefault(row[4], []).append(_block(row))
+    return [GroupContents(group, families.get(group.key, ())) for group in groups]
+
+
+def _contested_names(db: sqlite3.Connection) -> set[str]:
+    """Return the names of suspects and all that could collide with them by suffix.
+
+    One step is enough: of two families that conflict at least one is suspect.
+    """
+    names: set[str] = set()
+    for name, code in db.execute(_SUSPECTS):
+        names.add(name)
+        names.update(rival for rival, _ in suffix_rivals(name, _type(code)))
+    return names
+
+
+def _newest_help(db: sqlite3.Connection, headers: Sequence[_Header]) -> str:
+    if len(headers) == 1:
+        return headers[0][3]
+    return max(
+        (db.execute(_PUSHED_LAST, (header[0],)).fetchone()[0] or 0.0, header[0], header[3]) for header in headers
+    )[2]
+
+
+def _block(row: tuple[str, int, str, bytes, str, float, float, int]) -> FamilyBlock:
+    name, code, help_, body, key, pushed_at, typed_at, suspect = row
+    return FamilyBlock(name, TYPES[code], help_, body, key, pushed_at, typed_at, bool(suspect))
+
+
+def _type(code: int) -> MetricType:
+    return TYPES[code]

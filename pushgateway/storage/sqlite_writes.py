@@ -1,0 +1,203 @@
+"""What does each change do to the tables?
+
+Runs inside a write transaction that the store begins and commits. A push looks first and writes afterwards, so that a
+refusal has nothing to undo.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pushgateway.errors import InconsistentPushError, LimitError, RequestError
+from pushgateway.model import Change, Delete, GroupingKey, Push, Refusal, StoredFamily
+from pushgateway.storage.schema import TYPE_CODES, TYPES
+from pushgateway.storage.sqlite_checks import (
+    NO_GROUP,
+    Conflicts,
+    OwnFamilies,
+    StoredRow,
+    find_conflicts,
+    shapes_of,
+)
+
+__all__ = ["apply_change", "give_back_space"]
+
+_FIND_GROUP: Final = "SELECT id, shape FROM groups WHERE key = ?"
+_ADD_GROUP: Final = """
+    INSERT INTO groups (key, job, shape, series, pushed_at, failed_at, failure_reason) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_TOUCH_GROUP: Final = "UPDATE groups SET pushed_at = ?, series = ? WHERE id = ?"
+_FIRST_PUSH: Final = "UPDATE groups SET pushed_at = ?, series = ?, shape = ? WHERE id = ?"
+_FAIL_GROUP: Final = "UPDATE groups SET failed_at = ?, failure_reason = ? WHERE id = ?"
+
+_ROWS: Final = """
+    SELECT f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at
+    FROM families f CROSS JOIN headers h WHERE h.id = f.header AND f.group_id = ?
+"""
+_ROW: Final = _ROWS + " AND f.name = ?"
+_REPLACE_BODY: Final = """
+    UPDATE families SET pushed_at = ?, hashes = ?, text = ?, metrics = ? WHERE group_id = ? AND name = ?
+"""
+_REPLACE_ROW: Final = """
+    REPLACE INTO families (group_id, name, header, suspect, pushed_at, typed_at, hashes, text, metrics)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_REMOVE_ROW: Final = "DELETE FROM families WHERE group_id = ? AND name = ?"
+_FIND_HEADER: Final = "SELECT id FROM headers WHERE name = ? AND type = ? AND help = ? AND unit = ?"
+_ADD_HEADER: Final = "INSERT INTO headers (name, type, help, unit) VALUES (?, ?, ?, ?)"
+_RELEASE_HEADER: Final = """
+    DELETE FROM headers WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM families WHERE header = ?1)
+"""
+
+_FREE_PAGES_KEPT: Final = 1024
+"""4 MiB: what a group that is deleted and pushed again may use without the file shrinking and growing each time."""
+
+_PAGES_GIVEN_BACK: Final = 256
+"""1 MiB a write: giving pages back means moving others, so a wiped giant goes in small steps, 1 ms each."""
+
+
+def apply_change(
+    db: sqlite3.Connection, change: Change, *, own: OwnFamilies, shapes_per_job: int
+) -> RequestError | None:
+    """Carry a change out.
+
+    Args:
+        db: In a write transaction.
+        change: What to do.
+        own: The gateway's own families.
+        shapes_per_job: How many shapes the groups of one job may have.
+
+    Returns:
+        Why a push was refused, to be raised once the failure time, which was written instead, is committed.
+    """
+    if isinstance(change, Push):
+        return _push(db, change, own, shapes_per_job)
+    if isinstance(change, Refusal):
+        _fail(db, change.key, change.series, change.received_at_seconds, change.reason)
+    elif isinstance(change, Delete):
+        _delete(db, change.key)
+    else:
+        for table in ("families", "headers", "groups"):
+            db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of three names
+    return None
+
+
+def give_back_space(db: sqlite3.Connection) -> None:
+    """Let the file shrink a little if more than a quarter of it, and more than 4 MiB, is free.
+
+    Rejected: VACUUM, which copies everything and locks everybody out; auto_vacuum = FULL, which does all at once.
+    """
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    if free > _FREE_PAGES_KEPT and 4 * free > db.execute("PRAGMA page_count").fetchone()[0]:
+        # It works one page a step: only fetching everything runs it to its end.
+        db.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
+
+
+def _push(db: sqlite3.Connection, push: Push, own: OwnFamilies, shapes_per_job: int) -> RequestError | None:
+    group_id, shape = db.execute(_FIND_GROUP, (push.key.key,)).fetchone() or (NO_GROUP, None)
+    shapes = shapes_of(db, push.key.job)
+    own_shape = json.dumps(push.key.shape, ensure_ascii=False, separators=(",", ":"))
+    stored = _stored_rows(db, push, group_id)
+    refusal: RequestError | None = None
+    conflicts = Conflicts()
+    if shape is None and own_shape not in shapes and len(shapes) >= shapes_per_job:
+        refusal = LimitError("shapes-per-job", allowed=shapes_per_job, seen=len(shapes) + 1)
+    else:
+        others = [other for other in shapes if other != own_shape]
+        conflicts = find_conflicts(db, push, group_id=group_id, stored=stored, shapes=others, own=own)
+        if push.checked and conflicts.findings:
+            refusal = InconsistentPushError(conflicts.findings.reasons())
+    if refusal is not None:
+        _fail(db, push.key, push.series, push.received_at_seconds, str(refusal))
+        return refusal
+    now = push.received_at_seconds
+    if group_id == NO_GROUP:
+        values = (push.key.key, push.key.job, own_shape, push.series, now, 0.0, "")
+        group_id = _inserted(db, _ADD_GROUP, values)
+    elif shape is None:
+        db.execute(_FIRST_PUSH, (now, push.series, own_shape, group_id))
+    else:
+        db.execute(_TOUCH_GROUP, (now, push.series, group_id))
+    _store_families(db, push, group_id, stored, suspects=conflicts.names)
+    return None
+
+
+def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str, StoredRow]:
+    """Return what the group has: all of it if the push replaces it, else under the pushed names only."""
+    if group_id == NO_GROUP:
+        return {}
+    if push.replace:
+        rows: Iterable[tuple[str, int, int, str, str, int, float]] = db.execute(_ROWS, (group_id,))
+    else:
+        rows = (row for family in push.families for row in db.execute(_ROW, (group_id, family.name)))
+    return {
+        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at)
+        for name, header, type_, help_, unit, suspect, typed_at in rows
+    }
+
+
+def _store_families(
+    db: sqlite3.Connection, push: Push, group_id: int, stored: Mapping[str, StoredRow], *, suspects: set[str]
+) -> None:
+    now = push.received_at_seconds
+    bodies, rows, removed = [], [], []
+    released: set[int] = set()
+    gone = dict(stored)
+    for family in push.families:
+        name, row = family.name, gone.pop(family.name, None)
+        same_header = row is not None and (row.type, row.help, row.unit) == (family.type, family.help, family.unit)
+        suspect = push.contradictory or name in suspects
+        if row is not None and same_header and not row.suspect and not suspect:
+            bodies.append((now, family.hashes, family.text, family.metrics, group_id, name))
+            continue
+        header = row.header if row is not None and same_header else _header(db, family)
+        typed_at = row.typed_at_seconds if row is not None and row.type is family.type else now
+        rows.append((group_id, name, header, suspect, now, typed_at, family.hashes, family.text, family.metrics))
+        if row is not None and row.header != header:
+            released.add(row.header)
+    for name, row in gone.items():
+        removed.append((group_id, name))
+        released.add(row.header)
+    for sql, values in ((_REPLACE_BODY, bodies), (_REPLACE_ROW, rows), (_REMOVE_ROW, removed)):
+        if values:
+            db.executemany(sql, values)
+    _release(db, released)
+
+
+def _header(db: sqlite3.Connection, family: StoredFamily) -> int:
+    values = (family.name, TYPE_CODES[family.type], family.help, family.unit)
+    row = db.execute(_FIND_HEADER, values).fetchone()
+    return _inserted(db, _ADD_HEADER, values) if row is None else int(row[0])
+
+
+def _release(db: sqlite3.Connection, headers: Iterable[int]) -> None:
+    """Remove the headers that no family has any more."""
+    for header in headers:
+        db.execute(_RELEASE_HEADER, (header,))
+
+
+def _fail(db: sqlite3.Connection, key: GroupingKey, series: bytes, at_seconds: float, reason: str) -> None:
+    row = db.execute(_FIND_GROUP, (key.key,)).fetchone()
+    if row is None:
+        db.execute(_ADD_GROUP, (key.key, key.job, None, series, 0.0, at_seconds, reason))
+    else:
+        db.execute(_FAIL_GROUP, (at_seconds, reason, row[0]))
+
+
+def _delete(db: sqlite3.Connection, key: GroupingKey) -> None:
+    row = db.execute(_FIND_GROUP, (key.key,)).fetchone()
+    if row is None:
+        return
+    headers = [header for (header,) in db.execute("SELECT DISTINCT header FROM families WHERE group_id = ?", row[:1])]
+    db.execute("DELETE FROM families WHERE group_id = ?", row[:1])
+    db.execute("DELETE FROM groups WHERE id = ?", row[:1])
+    _release(db, headers)
+
+
+def _inserted(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:
+    row_id = db.execute(sql, values).lastrowid
+    assert row_id is not None  # noqa: S101 - an INSERT has one
+    return row_id

@@ -1,0 +1,115 @@
+"""Whose turn is it to write?
+
+SQLite lets one connection write at a time, and makes the others sleep and try again, which halved the throughput of two
+workers. So writers queue here, on a lock that wakes them: first among the threads of a process on a mutex, then among
+the processes on flock(2) of a file beside the database. The kernel lets go of it when a process dies, however it dies.
+
+One open file a process behind a mutex, instead of one a waiting thread: a push that may not wait then cannot overtake
+the threads of its own process that do, since the mutex is taken while they queue.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from types import TracebackType
+from typing import Final
+
+from pushgateway.errors import StoreBusyError, WouldBlockError
+from pushgateway.storage.base import Ticket
+
+__all__ = ["LOCK_SUFFIX", "Turn", "WriterLock"]
+
+LOCK_SUFFIX: Final = "-lock"
+"""The writers' lock of FILE is FILE-lock."""
+
+_BUSY = "other writers are at work on the store"
+
+
+class WriterLock:
+    """The right to write to one database, over all threads and processes.
+
+    SQLite's own lock stands behind it, so that nothing breaks if somebody removes the file; writers then sleep.
+
+    Args:
+        path: The file to lock; it is created where it is missing, and stays.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._mutex = threading.Lock()
+        self._fd = -1
+
+    def turn(self, ticket: Ticket | None) -> Turn:
+        """Return a context manager that holds the lock; see `acquire`."""
+        return Turn(self, ticket)
+
+    def acquire(self, ticket: Ticket | None) -> None:
+        """Take the lock.
+
+        Args:
+            ticket: None: do not wait. Else wait for whoever is before us, then claim the ticket.
+
+        Raises:
+            WouldBlockError: There is no ticket, and another thread or process has the lock.
+            StoreBusyError: The ticket expired before the lock was ours.
+            OSError: The file cannot be opened or locked.
+        """
+        if not self._mutex.acquire(blocking=ticket is not None):
+            raise WouldBlockError(_BUSY)
+        try:
+            self._lock_file(fcntl.LOCK_EX if ticket is not None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._mutex.release()
+            raise WouldBlockError(_BUSY) from None
+        except BaseException:
+            self._mutex.release()
+            raise
+        if ticket is not None and not ticket.claim():
+            self.release()
+            raise StoreBusyError(f"{_BUSY}, and were until the time to wait was over; nothing was stored")
+
+    def release(self) -> None:
+        """Give the lock to the next in the queue."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        finally:
+            self._mutex.release()
+
+    def close(self) -> None:
+        """Wait for the thread that has the lock, then close the file; a later `acquire` opens it again."""
+        with self._mutex:
+            self._close_file()
+
+    def _lock_file(self, how: int) -> None:
+        while True:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._fd, how)
+            if os.fstat(self._fd).st_nlink:
+                return
+            self._close_file()  # somebody removed it: whoever comes now locks another one
+
+    def _close_file(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Turn:
+    """The lock as a context manager; a class, since contextlib's generators cost 1.5 microseconds more a push."""
+
+    __slots__ = ("_lock", "_ticket")
+
+    def __init__(self, lock: WriterLock, ticket: Ticket | None) -> None:
+        self._lock = lock
+        self._ticket = ticket
+
+    def __enter__(self) -> None:
+        self._lock.acquire(self._ticket)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()

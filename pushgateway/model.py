@@ -67,7 +67,7 @@ class Summary(NamedTuple):
     labels: Labels
     quantiles: tuple[tuple[float, float], ...]
     sum: float
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody wants here
     timestamp_ms: int | None = None
 
 
@@ -80,7 +80,7 @@ class Histogram(NamedTuple):
     labels: Labels
     buckets: tuple[tuple[float, float], ...]
     sum: float
-    count: float
+    count: float  # type: ignore[assignment]  # as in Summary
     timestamp_ms: int | None = None
 
 

@@ -1,7 +1,7 @@
 """How is a pushed body inflated without letting it fill the memory, and how is an answer compressed?
 
-Bodies come from anyone. Inflating stops at the limit and not after it, so a bomb costs no more than an honest body of the
-limit's size. The standard library's zlib inflates, since it can be told where to stop.
+Bodies come from anyone. Inflating stops at the limit and not after it, so a bomb costs no more than an honest body of
+the limit's size. The standard library's zlib inflates, since it can be told where to stop.
 """
 
 from __future__ import annotations

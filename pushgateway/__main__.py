@@ -19,7 +19,6 @@ _NEEDED = (
     "httptools",
     "structlog",
     "uvicorn",
-    "uvicorn_worker",
     "uvloop",
 )
 """The modules of the extra `gateway`."""

@@ -1,0 +1,116 @@
+"""How does the gateway start, serve and stop?
+
+In this order: sockets are bound (a taken port ends the start before anything is touched), the store is created, checked
+or migrated and closed again, workers are forked, each opens the store and serves. The modules: `sockets` binds, `logs`
+writes log lines, `protocol` limits connections, `worker` runs a worker, `arbiter` keeps workers running.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+
+from pushgateway import __version__
+from pushgateway.bridge import Bridge
+from pushgateway.config import Config, Limits
+from pushgateway.errors import StartError
+from pushgateway.server import logs
+from pushgateway.server.arbiter import Application, Arbiter
+from pushgateway.server.sockets import listen, systemd_sockets, url_of
+from pushgateway.storage import PreparedStore, open_store, prepare_store
+from pushgateway.storage.base import Store
+from pushgateway.storage.status import StatusBoard
+from pushgateway.telemetry import Telemetry
+from pushgateway.web import create_app
+
+__all__ = ["run"]
+
+log = structlog.get_logger(__name__)
+
+
+def run(config: Config) -> int:
+    """Run the gateway in this process and its workers until it is stopped.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        0 when it was stopped by a signal or /-/quit, 1 when it could not start.
+
+    Raises:
+        ConfigError: The storage URL cannot be used.
+    """
+    logs.configure(level=config.log_level, log_format=config.log_format)
+    # Until gunicorn sets its own: leave in good order, with everything closed and removed.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, _leave)
+    try:
+        return _start(config)
+    except StartError as error:
+        log.error(str(error))  # noqa: TRY400 - one line that says what; a traceback would say where in our code
+        return 1
+    except SystemExit as end:
+        return 1 if end.code else 0
+
+
+def _leave(_: int, __: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _start(config: Config) -> int:
+    sockets = systemd_sockets() if config.systemd_socket else listen(config.listen_addresses)
+    prepared = prepare_store(config.storage_url)
+    try:
+        return _serve(config, sockets, prepared)
+    finally:
+        prepared.cleanup()
+
+
+def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedStore) -> int:
+    """Serve until stopped; ends in SystemExit, whose code is 0 or one of gunicorn's."""
+    telemetry = Telemetry()
+    services = _Services(config, config.limits, prepared.url, telemetry, StatusBoard(), os.getpid())
+    addresses = [url_of(sock) for sock in sockets]
+    application = Application(services, sockets, workers=config.workers, worker_died=telemetry.fold_dead_worker)
+    arbiter = Arbiter(application)
+    arbiter.systemd = config.systemd_socket
+    if config.persistence_interval_given:
+        log.warning("--persistence.interval has no effect: every answered push is durable")
+    log.info("listening", version=__version__, address=",".join(addresses), storage=prepared.url)
+    arbiter.run()
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """What each worker opens and makes after the fork."""
+
+    config: Config
+    limits: Limits
+    storage_url: str
+    telemetry: Telemetry
+    board: StatusBoard
+    arbiter_pid: int
+
+    def open(self) -> tuple[Bridge, Store]:
+        store = open_store(self.storage_url, board=self.board, own=self.telemetry.names())
+        app = create_app(
+            store=store,
+            telemetry=self.telemetry,
+            config=self.config,
+            clock=time.time,
+            quit_gateway=self._quit,
+        )
+        bridge = Bridge(app, limits=self.limits, threads=self.config.threads, inline_store=store.inline)
+        return bridge, store
+
+    def _quit(self) -> None:
+        os.kill(self.arbiter_pid, signal.SIGTERM)

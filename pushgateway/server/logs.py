@@ -1,0 +1,116 @@
+"""How do log lines come out, our own and those of gunicorn and uvicorn?
+
+One line an event on standard error, as logfmt or JSON: ts, level, caller and msg as in the original, then what belongs
+to the event. The chatter of gunicorn and uvicorn about workers that come and go is only shown at level debug.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Final
+
+import structlog
+from gunicorn.config import Config as GunicornConfig
+from gunicorn.glogging import Logger as GunicornLogger
+from structlog.processors import CallsiteParameter
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+__all__ = ["ServerLogger", "configure"]
+
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""All but the line feed, which the renderer escapes itself."""
+
+_LOGFMT: Final = structlog.processors.LogfmtRenderer(bool_as_flag=False)
+
+
+def configure(*, level: str, log_format: str) -> None:
+    """Set logging up for this process and those that it forks.
+
+    Args:
+        level: debug, info, warn or error.
+        log_format: logfmt or json.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.CallsiteParameterAdder(
+            {CallsiteParameter.FILENAME, CallsiteParameter.LINENO}, additional_ignores=["gunicorn", "logging"]
+        ),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _spell,
+            *(
+                [structlog.processors.JSONRenderer(ensure_ascii=False)]
+                if log_format == "json"
+                else [_printable, _LOGFMT]
+            ),
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(_LEVELS[level])
+    # Third parties speak up from warnings on; their own chatter is for debugging only.
+    for name in ("gunicorn", "uvicorn", "asyncio"):
+        logging.getLogger(name).setLevel(logging.INFO if level == "debug" else max(logging.WARNING, _LEVELS[level]))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def _spell(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Name and order the keys as the original does."""
+    level = event.pop("level")
+    head = {
+        "ts": event.pop("ts"),
+        "level": {"warning": "warn", "critical": "error"}.get(level, level),
+        "caller": f"{event.pop('filename', '?')}:{event.pop('lineno', 0)}",
+        "msg": event.pop("event", ""),
+    }
+    return {**head, **event}
+
+
+def _printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Escape control characters: what a client sent may stand in a line, and must not look like another one."""
+    return {
+        key: _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
+class ServerLogger(GunicornLogger):
+    """gunicorn's logger, whose lines go the way of all others; it writes no access log."""
+
+    def setup(self, cfg: GunicornConfig) -> None:
+        """Leave handlers and levels as `configure` has set them; gunicorn calls this at its start and at SIGHUP."""
+        self.cfg = cfg
+        self.error_log.propagate = True
+        self.error_log.handlers = []
+        self.access_log.propagate = False
+        self.access_log.handlers = []
+
+    def reopen_files(self) -> None:
+        """Do nothing: there are no files."""
+
+    def close_on_exec(self) -> None:
+        """Do nothing: there are no files."""

@@ -1,0 +1,373 @@
+"""How much time, memory and patience does one connection get?
+
+uvicorn's protocol parses and frames well (llhttp refuses what request smuggling needs) but limits nothing before a
+request's headers are complete: half-sent headers stay open for ever, and a header of 30 MB is answered 200.
+`Connection` puts a gate before its parser. The gate collects a head (request line and headers) within limits, and hands
+it on whole:
+
+- Methods that llhttp does not know, and targets with bytes above 127, reach the application like any others, as in the
+  original; llhttp is shown a substitute.
+- `Upgrade` is hidden from llhttp, which would take a body for the upgraded protocol and drop it; Java's HttpClient
+  sends `Upgrade: h2c` with its first request.
+
+Deadlines are not timers, which cost each request two heap operations; `Connection.check` looks at them once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Final
+
+import httptools
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from pushgateway.config import Limits
+from pushgateway.errors import LimitError
+
+__all__ = ["Connection", "Connections"]
+
+log = structlog.get_logger(__name__)
+
+_LINGER_SECONDS: Final = 2.0
+"""How long what a refused client still sends is read and dropped, so that it can read the answer instead of a reset."""
+
+_DRAIN_SECONDS: Final = 0.05
+"""At a graceful stop, how long what has already arrived may take to become a complete request."""
+
+_MOST_HEADERS: Final = 256
+"""Fields of one request; Apache takes 100."""
+
+_USUAL_LINE: Final = re.compile(rb"(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) [!-~]+ HTTP/1\.[01]\r\n")
+_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~\x80-\xff]+) HTTP/(\d)\.(\d)\r\n")
+_HIGH_BYTE: Final = re.compile(rb"[\x80-\xff]")
+_UPGRADE: Final = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
+
+
+class Connections:
+    """The open connections of one worker, as far as their number is limited.
+
+    Args:
+        most: How many there may be.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self.most = most
+        self.silent: dict[Connection, None] = {}
+        """Those that wait for the first byte of a request, longest first."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol with limits.
+
+    Args:
+        limits: What connections and requests may use.
+        neighbours: All connections of this worker.
+        kwargs: uvicorn's own.
+    """
+
+    def __init__(self, *, limits: Limits, neighbours: Connections, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._limits = limits
+        self._neighbours = neighbours
+        self._head = bytearray()
+        self._method = b""  # the real one, if llhttp is shown another
+        self._in_message = False
+        self._in_body = False  # its headers are complete, and `cycle` is its own
+        self._left: float = 0  # bytes of this message's body that the parser has not seen; infinite if chunked
+        self._body_bytes = 0
+        self._idle_bytes = 0  # what the parser has been fed since it last got on: trailers, extensions of chunks
+        self._refused = False
+        self._draining = False
+        self._deadline = math.inf
+        self._unsent = 0  # what the client had not read at the last check
+        self._unsent_since = 0.0
+
+    # Opening and closing
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, at the cost of the one that has been silent longest if there are too many."""
+        super().connection_made(transport)
+        self._deadline = self.loop.time() + self._limits.header_seconds
+        if len(self.connections) > self._neighbours.most:
+            oldest = next(iter(self._neighbours.silent), None)
+            if oldest is None:
+                error = LimitError("connections", allowed=self._neighbours.most)
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), (b"retry-after", b"1"))
+                return
+            self._neighbours.silent.pop(oldest)
+            oldest.transport.close()
+        self._neighbours.silent[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._neighbours.silent.pop(self, None)
+        self._refused = True
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own contract; uvicorn only ever returns None
+        """Answer a client that has shut down its sending side; close if there is nothing to answer.
+
+        Returns:
+            Whether the transport is to stay open for writing.
+        """
+        answering = self._answering() and not self._refused
+        if answering:
+            self.cycle.keep_alive = False
+        return answering
+
+    def shutdown(self) -> None:
+        """Begin a graceful stop: close at once, unless a request is complete or about to be."""
+        self._draining = True
+        if self._answering():
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(_DRAIN_SECONDS, self._close_unless_answering)
+
+    def _close_unless_answering(self) -> None:
+        if not self._answering():
+            self.transport.close()
+
+    def _answering(self) -> bool:
+        """Whether a request is complete and its response is not."""
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation leaves out the None
+        if cycle is None or cycle.response_complete:
+            return False
+        return not self._in_body or bool(self.pipeline)
+
+    def check(self, now: float) -> None:
+        """Look at the deadlines; called about once a second.
+
+        Args:
+            now: The loop's time, in seconds.
+        """
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        elif now - self._unsent_since > self._limits.write_stall_seconds:
+            self.transport.abort()
+        if now <= self._deadline:
+            return
+        self._deadline = math.inf
+        if self._refused:
+            self.transport.abort()
+        elif self._in_message:
+            self._refuse_limit(
+                HTTPStatus.REQUEST_TIMEOUT, LimitError("request-seconds", allowed=self._limits.request_seconds)
+            )
+        elif self._head:
+            self._refuse_limit(
+                HTTPStatus.REQUEST_TIMEOUT, LimitError("header-seconds", allowed=self._limits.header_seconds)
+            )
+        else:
+            self.transport.close()
+
+    # The gate
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bodies on and collect heads, within their limits."""
+        self._neighbours.silent.pop(self, None)
+        self._unset_keepalive_if_required()
+        while data and not self._refused:
+            if not self._in_message:
+                data = self._collect(data)
+            elif self._left >= len(data):
+                self._left -= len(data)
+                self._feed(data)
+                return
+            else:
+                left = int(self._left)
+                self._feed(data[:left])
+                data = data[left:]
+
+    def _collect(self, data: bytes) -> bytes:
+        """Add to the head; feed it to the parser if it is complete. Returns what comes after it."""
+        if not self._head:
+            data = data.lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines before a request
+            if not data:
+                return b""
+            self._deadline = self.loop.time() + self._limits.header_seconds
+        searched = max(0, len(self._head) - 3)
+        self._head += data
+        end = self._head.find(b"\r\n\r\n", searched) + 4
+        if end > 3 and end <= self._limits.header_bytes:
+            head, rest = bytes(self._head[:end]), bytes(self._head[end:])
+            self._head.clear()
+            self._feed_head(head)
+            return rest
+        line_end = self._head.find(b"\n")
+        if len(self._head) > self._limits.header_bytes:
+            self._refuse_limit(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if line_end >= 0 else HTTPStatus.REQUEST_URI_TOO_LONG,
+                LimitError("header-bytes", allowed=self._limits.header_bytes),
+            )
+        elif line_end > 0 and not _LINE.match(self._head):
+            self._refuse_line(bytes(self._head))
+        return b""
+
+    def _feed_head(self, head: bytes) -> None:
+        if _USUAL_LINE.match(head):
+            self._method = b""
+        else:
+            line = _LINE.match(head)
+            if line is None or line[3] != b"1" or line[4] not in b"01":
+                self._refuse_line(head)
+                return
+            # Any method that may have a body will do: the framing is the same for all.
+            target = _HIGH_BYTE.sub(lambda found: b"%%%02X" % found[0][0], line[2])
+            self._method = line[1]
+            head = b"POST %s HTTP/1.%s\r\n%s" % (target, line[4], head[line.end() :])
+        if b"pgrade" in head or b"PGRADE" in head:
+            head = _UPGRADE.sub(b"x-upgrade", head)
+        self._feed(head)
+
+    def _feed(self, data: bytes) -> None:
+        self._idle_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._refused:
+                self._refuse(HTTPStatus.BAD_REQUEST, f"malformed request: {error}")
+        if self._idle_bytes > self._limits.header_bytes and not self._refused:
+            self._refuse_limit(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                LimitError("header-bytes", allowed=self._limits.header_bytes),
+            )
+
+    # What the parser finds
+
+    def on_message_begin(self) -> None:
+        """Note that a message has begun."""
+        if self._refused:
+            return
+        self._in_message = True
+        # Behind a chunked body the next head can be in the same data, and comes past the gate.
+        self._deadline = min(self._deadline, self.loop.time() + self._limits.header_seconds)
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers are dropped, since nobody may take them for headers (RFC 9110, 6.5.1)."""
+        if not self._in_body and not self._refused:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Check the headers, and begin to answer."""
+        if self._refused:
+            return
+        problem = self._framing_problem()
+        if problem is not None:
+            self._refuse(*problem)
+            return
+        if self._left != math.inf and self._left > self._limits.body_bytes:
+            self._refuse_body(seen=self._left)
+            return
+        self._body_bytes = self._idle_bytes = 0
+        self._deadline = self.loop.time() + self._limits.request_seconds
+        super().on_headers_complete()
+        self._in_body = True
+        if self._method:
+            self.scope["method"] = self._method.decode("ascii")
+            self._method = b""
+        if self._draining:
+            self.cycle.keep_alive = False
+
+    def _framing_problem(self) -> tuple[HTTPStatus, str] | None:
+        """Look at how the body is framed, and note its length."""
+        self._left = 0
+        hosts = 0
+        if len(self.headers) > _MOST_HEADERS:
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, str(LimitError("headers", allowed=_MOST_HEADERS))
+        for name, value in self.headers:
+            if name == b"content-length":
+                self._left = int(value)
+            elif name == b"transfer-encoding":
+                if value.strip().lower() != b"chunked":
+                    return HTTPStatus.NOT_IMPLEMENTED, f"transfer encoding {value.decode('latin-1')!r} is not supported"
+                self._left = math.inf
+            elif name == b"host":
+                hosts += 1
+        version = self.parser.get_http_version()
+        if version == "1.0" and self._left == math.inf:
+            return HTTPStatus.BAD_REQUEST, "malformed request: chunked body in HTTP/1.0"
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            return HTTPStatus.BAD_REQUEST, "malformed request: exactly one Host header is required"
+        return None
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a piece of the body on, unless there is too much of it."""
+        if self._refused:
+            return
+        self._idle_bytes = 0
+        self._body_bytes += len(body)
+        if self._body_bytes > self._limits.body_bytes:
+            self._refuse_body(seen=None)
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the message is complete; the gate then awaits the next head."""
+        if self._refused:
+            return
+        self._in_message = self._in_body = False
+        self._idle_bytes = 0
+        self._deadline = math.inf
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if not self.pipeline and not self._head and not self._in_message and not self.transport.is_closing():
+            self._neighbours.silent[self] = None
+
+    # Refusals
+
+    def _refuse_line(self, head: bytes) -> None:
+        if re.match(rb"\S+ \S+ HTTP/\d\.\d\r\n", head) and _LINE.match(head):
+            self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.0 and HTTP/1.1 are supported")
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, "malformed request line")
+
+    def _refuse_body(self, *, seen: float | None) -> None:
+        error = LimitError("body-bytes", allowed=self._limits.body_bytes, seen=seen)
+        self._refuse_limit(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error)
+
+    def _refuse_limit(self, status: HTTPStatus, error: LimitError) -> None:
+        self._refuse(status, str(error))
+
+    def _refuse(self, status: HTTPStatus, reason: str, *extra: tuple[bytes, bytes]) -> None:
+        """Answer instead of the application, then close; what the client still sends is dropped for a while."""
+        log.debug("request refused", status=int(status), reason=reason, client=self.client)
+        self._refused = True
+        self._head.clear()
+        answering = self._answering()
+        if self._in_body:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if answering:
+            # Pipelined: what we say now would be taken for the answer to an earlier request. That one is answered.
+            self.cycle.keep_alive = False
+            self._deadline = self.loop.time() + self._limits.request_seconds
+            return
+        self.transport.write(_response(status, reason, [*self.server_state.default_headers, *extra]))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._deadline = self.loop.time() + _LINGER_SECONDS
+            self.flow.resume_reading()
+        else:
+            self.transport.close()
+
+
+def _response(status: HTTPStatus, reason: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    body = f"{reason}\n".encode()
+    fixed = (
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    )
+    lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % field for field in (*headers, *fixed))]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body

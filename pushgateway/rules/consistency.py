@@ -22,7 +22,7 @@ __all__ = ["check", "suffix_rivals", "validate"]
 _HISTOGRAMS: Final = frozenset({MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM})
 _WITH_SUM: Final = _HISTOGRAMS | {MetricType.SUMMARY}
 # Which suffixes the lines of a type carry (Prometheus text format 0.0.4), with the types that do.
-_SUFFIXES: Final = (("_count", _WITH_SUM), ("_sum", _WITH_SUM), ("_bucket", _HISTOGRAMS))
+_SUFFIXES: Final = {"_count": _WITH_SUM, "_sum": _WITH_SUM, "_bucket": _HISTOGRAMS}
 # The label that a type's own lines carry.
 _RESERVED_LABELS: Final = {
     MetricType.SUMMARY: "quantile",
@@ -44,31 +44,47 @@ def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
             key; two families have one name.
     """
     findings = Findings()
-    for name, times in Counter(family.name for family in families).items():
+    names = [family.name for family in families]
+    for name in names:
         if not is_metric_name(name):
             findings.add(conflicts.invalid_metric_name, name)
-        if times > 1:
-            findings.add(conflicts.repeated_family, name)
+    for name in _repeated(names):
+        findings.add(conflicts.repeated_family, name)
+    known: set[tuple[str, ...]] = set()
     for family in families:
-        stamped = next((metric for metric in family.metrics if metric.timestamp_ms is not None), None)
-        if stamped is not None:
-            findings.add(conflicts.timestamp, family.name, stamped.labels)
-        _validate_labels(family, key, findings)
+        stamped = [metric for metric in family.metrics if metric.timestamp_ms is not None]
+        if stamped:
+            findings.add(conflicts.timestamp, family.name, stamped[0].labels)
+        _validate_labels(family, key, known=known, findings=findings)
     findings.raise_any()
 
 
-def _validate_labels(family: MetricFamily, key: GroupingKey, findings: Findings) -> None:
-    # A family's series have few different sets of names: looking at those makes this 0.3 us a sample.
+def _validate_labels(
+    family: MetricFamily, key: GroupingKey, *, known: set[tuple[str, ...]], findings: Findings
+) -> None:
+    """Look at the label names of a family; `known` remembers those combinations that are fine for every type.
+
+    A push has few combinations, and so this takes 0.3 us a sample.
+    """
     shapes = {tuple([name for name, _ in metric.labels]) for metric in family.metrics}
-    names = set().union(*shapes)
-    for name in sorted(names):
-        if not is_label_name(name):
-            findings.add(conflicts.invalid_label_name, family.name, name)
-    for name in sorted({name for shape in shapes for name, times in Counter(shape).items() if times > 1}):
+    new = shapes - known
+    invalid = {name for shape in new for name in shape if not is_label_name(name)}
+    repeated = {name for shape in new for name in _repeated(shape)}
+    if not invalid and not repeated:
+        known |= new
+    for name in sorted(invalid):
+        findings.add(conflicts.invalid_label_name, family.name, name)
+    for name in sorted(repeated):
         findings.add(conflicts.repeated_label, family.name, name)
     reserved = _RESERVED_LABELS.get(family.type)
-    if reserved is not None and (reserved in key.shape or reserved in names):
+    if reserved is not None and (reserved in key.shape or any(reserved in shape for shape in shapes)):
         findings.add(conflicts.reserved_label, family.name, reserved, type=family.type, in_key=reserved in key.shape)
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    if len(set(names)) == len(names):
+        return []
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def check(
@@ -100,25 +116,46 @@ def check(
                 if times > 1:
                     findings.add(conflicts.duplicate, family.name, labels)
     types = {family.name: family.type for family in families}
-    for name, type_ in types.items():
-        _check_names(name, type_, types=types, own=own, findings=findings)
+    for name, pushed in types.items():
+        if own.get(name, pushed) is not pushed:
+            findings.add(conflicts.own_type, name, pushed, own=own[name])
+    _check_suffixes(types, own, findings)
     findings.raise_any()
 
 
-def _check_names(
-    name: str, pushed: MetricType, *, types: Mapping[str, MetricType], own: Mapping[str, MetricType], findings: Findings
-) -> None:
-    own_type = own.get(name)
-    if own_type is not None and own_type is not pushed:
-        findings.add(conflicts.own_type, name, pushed, own=own_type)
-    for where, present in ((conflicts.IN_PUSH, types), (conflicts.OWN, own)):
-        for rival, rival_types in suffix_rivals(name, pushed):
-            rival_type = present.get(rival)
-            if rival_type is None or (rival_types is not None and rival_type not in rival_types):
-                continue
-            # Two families of one push see each other; the one with the suffix speaks.
-            if present is own or rival_types is not None:
-                findings.add(conflicts.suffix_collision, name, pushed, rival=rival, rival_type=rival_type, where=where)
+def _check_suffixes(types: Mapping[str, MetricType], own: Mapping[str, MetricType], findings: Findings) -> None:
+    # From the side of summaries and histograms, of which there are few: each collision is met once.
+    for name, pushed in types.items():
+        for claimed in _claimed(name, pushed):
+            if claimed in types:
+                findings.add(
+                    conflicts.suffix_collision,
+                    claimed,
+                    types[claimed],
+                    rival=name,
+                    rival_type=pushed,
+                    where=conflicts.IN_PUSH,
+                )
+            if claimed in own:
+                findings.add(
+                    conflicts.suffix_collision,
+                    name,
+                    pushed,
+                    rival=claimed,
+                    rival_type=own[claimed],
+                    where=conflicts.OWN,
+                )
+    for name, own_type in own.items():
+        for claimed in _claimed(name, own_type):
+            if claimed in types:
+                findings.add(
+                    conflicts.suffix_collision,
+                    claimed,
+                    types[claimed],
+                    rival=name,
+                    rival_type=own_type,
+                    where=conflicts.OWN,
+                )
 
 
 def suffix_rivals(name: str, type: MetricType) -> tuple[tuple[str, frozenset[MetricType] | None], ...]:
@@ -134,7 +171,15 @@ def suffix_rivals(name: str, type: MetricType) -> tuple[tuple[str, frozenset[Met
     Returns:
         Pairs of a name and the types with which it collides; None for any type. At most four.
     """
-    stems = tuple(
-        (name.removesuffix(suffix), types) for suffix, types in _SUFFIXES if name.endswith(suffix) and name != suffix
-    )
-    return (*stems, *((name + suffix, None) for suffix, types in _SUFFIXES if type in types))
+    claimed = tuple([(one, None) for one in _claimed(name, type)])
+    for suffix, types in _SUFFIXES.items():
+        if name.endswith(suffix) and name != suffix:
+            return ((name.removesuffix(suffix), types), *claimed)
+    return claimed
+
+
+def _claimed(name: str, type: MetricType) -> tuple[str, ...]:
+    """Return the names of the lines of a summary or histogram, but for its own."""
+    if type not in _WITH_SUM:
+        return ()
+    return tuple([name + suffix for suffix, types in _SUFFIXES.items() if type in types])

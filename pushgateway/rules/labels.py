@@ -22,6 +22,8 @@ HASH_BYTES: Final = 8
 
 _INSTANCE: Final = "instance"
 _TIME_FAMILIES: Final = frozenset({PUSH_TIME, PUSH_FAILURE_TIME})
+# Copying an empty state takes 0.13 us less a sample than the constructor.
+_new_hash: Final = hashlib.blake2b(digest_size=HASH_BYTES).copy
 _Pick: TypeAlias = Callable[[Labels], Labels]
 
 
@@ -103,13 +105,12 @@ def hashes(identities: Iterable[Labels]) -> bytes:
     """
     pairs = chain.from_iterable
     joined = "\0".join
-    copy = hashlib.blake2b(digest_size=HASH_BYTES).copy  # 0.13 us less a sample than the constructor
     out = []
     for one in identities:
         data = joined(pairs(one)).encode()
         if data.count(0) >= 2 * len(one):
             data = b"\0" + b"".join(_sized(text) for text in pairs(one))
-        state = copy()
+        state = _new_hash()
         state.update(data)
         out.append(state.digest())
     return b"".join(out)

@@ -60,7 +60,8 @@ class TestValidate:
     @pytest.mark.parametrize("name", ["__a", "__name__", "a-b", "a.b", "é", "", "1a", "a:b", "a\n"])
     def test_a_label_name_outside_the_grammar_or_reserved_is_refused(self, name: str) -> None:
         """Each improper label name is named with its family."""
-        (reason,) = refusals([values.family("x", GAUGE, (("a", "1"),), ((name, "1"),), ((name, "2"),))])
+        series = ((("a", "1"),), ((name, "1"),), ((name, "2"),), (("a", "1"), (name, "1")))
+        (reason,) = refusals([values.family("x", GAUGE, *series)])
         assert reason.startswith(f'collected metric "x" has a label with an invalid name: {name}; expected [a-zA-Z_]')
 
     @pytest.mark.parametrize("name", ["", "bad.name", "zz\n", "1x", "é", "a-b"])

@@ -126,8 +126,8 @@ class LimitError(RequestError):
     """
 
     def __init__(self, limit: str, *, allowed: float, seen: float | None = None) -> None:
-        needed = "more" if seen is None else f"{seen:g}"
-        super().__init__(f"limit {limit} exceeded: {needed} where {allowed:g} is allowed")
+        needed = "more" if seen is None else f"{seen:.15g}"
+        super().__init__(f"limit {limit} exceeded: {needed} where {allowed:.15g} is allowed")
         self.limit = limit
         self.allowed = allowed
         self.seen = seen

@@ -54,6 +54,7 @@ def create_app(
     for module in (push, scrape, api, lifecycle, ui):
         app.register_blueprint(module.bp)
     app.register_error_handler(PushgatewayError, responses.failure)
+    app.register_error_handler(WouldBlockError, _pass_on)
     app.register_error_handler(HTTPException, responses.generic)
     app.before_request(body.refuse_undecodable)
     app.table = Table(
@@ -91,6 +92,10 @@ class _Gateway(Flask):
 
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         _log.error("unexpected error", method=request.method, path=request.path, exc_info=exc_info)
+
+
+def _pass_on(error: WouldBlockError) -> Response:
+    raise error
 
 
 class _NoSessions(SessionInterface):

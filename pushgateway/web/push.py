@@ -8,7 +8,7 @@ what was prepared waits in `pushgateway.scratch`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -25,7 +25,7 @@ from pushgateway.errors import (
     WouldBlockError,
 )
 from pushgateway.formats import protobuf, text
-from pushgateway.model import Delete, GroupingKey, Labels, MetricFamily, Push, Refusal, StoredFamily
+from pushgateway.model import Delete, GroupingKey, Labels, MetricFamily, MetricType, Push, Refusal, StoredFamily
 from pushgateway.web import body, responses
 from pushgateway.web.handlers import Environ, Services, counted, services
 
@@ -112,14 +112,14 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
     key = _key(at_hand, environ)
     formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
     families = text.parse(body.read(environ, config.limits), lenient_line_endings=config.lenient_line_endings)
-    series = text.render_labels(rules.group_labels(key))
-    received = at_hand.clock()
+    series, received = text.render_labels(rules.group_labels(key)), at_hand.clock()
     try:
         rules.validate(families, key)
         labelled = rules.label(families, key)
         identities = [rules.identities(family) for family in labelled]
-        if not config.disable_consistency_check:
-            rules.check(labelled, at_hand.telemetry.names(), identities=identities)
+        contradictory = _contradicts(
+            labelled, identities, at_hand.telemetry.names(), tolerated=config.disable_consistency_check
+        )
     except InconsistentPushError as error:
         return _Prepared(Refusal(key, received, series, "; ".join(error.reasons)), error)
     return _Prepared(
@@ -130,8 +130,26 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
             received_at_seconds=received,
             series=series,
             checked=not config.disable_consistency_check,
+            contradictory=contradictory,
         )
     )
+
+
+def _contradicts(
+    families: Sequence[MetricFamily],
+    identities: Sequence[Sequence[Labels]],
+    own: Mapping[str, MetricType],
+    *,
+    tolerated: bool,
+) -> bool:
+    """Return whether families contradict each other or the gateway's own; if that is not tolerated, raise."""
+    try:
+        rules.check(families, own, identities=identities)
+    except InconsistentPushError:
+        if not tolerated:
+            raise
+        return True
+    return False
 
 
 def _key(at_hand: Services, environ: Environ) -> GroupingKey:
@@ -192,7 +210,8 @@ def _log_refusal(error: RequestError, environ: Environ) -> None:
 
 def _size_bytes(environ: Environ) -> int:
     """Return about how large the request was: request line, headers, and the body as sent."""
-    size = len(str(environ["PATH_INFO"])) + int(cast(str, environ.get("CONTENT_LENGTH") or 0))
+    length = str(environ.get("CONTENT_LENGTH", ""))
+    size = len(str(environ["PATH_INFO"])) + (int(length) if length.isdecimal() else 0)
     for name, value in environ.items():
         if name.startswith("HTTP_"):
             size += len(name) + len(cast(str, value))

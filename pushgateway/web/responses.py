@@ -79,6 +79,8 @@ def failure(error: PushgatewayError) -> Response:
 def generic(error: HTTPException) -> Response:
     """Return the answer to a request that no view takes: 404, 405, or 500 for what nobody foresaw."""
     match error.code:
+        case 400:
+            return _error(400, "request", error.description or error.name)
         case 404:
             return _error(404, "not_found", "404 page not found")
         case 405:

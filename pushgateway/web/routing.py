@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.exceptions import BadRequest, MethodNotAllowed, NotFound
 from werkzeug.routing import MapAdapter, RequestRedirect, Rule
 
 __all__ = ["Adapter", "Table"]
@@ -27,6 +27,9 @@ _REST: Final = "<path:rest>"
 
 _FOLDERS: Final = ("/static/", "/api/v1/")
 """Beginnings that get a missing last slash added although nothing but a 404 is there, as in the original."""
+
+
+_broken_escape: Final = re.compile(r"%(?![0-9A-Fa-f]{2})").search
 
 
 class Table:
@@ -109,9 +112,12 @@ class Adapter(MapAdapter):
         """Return the rule for the request; views read the rest of the path from the environment themselves.
 
         Raises:
-            HTTPException: 404, 405, or for GET and HEAD a redirect to the path that was meant.
+            HTTPException: 400, 404, 405, or for GET and HEAD a redirect to the path that was meant.
         """
         method = self._environ["REQUEST_METHOD"]
+        # Servers leave a broken escape as it is, as if it were %25zz; RAW_URI, where there is one, tells.
+        if "%" in self._path and _broken_escape(self._environ.get("RAW_URI", "").partition("?")[0]):
+            raise BadRequest("invalid URL escape in the path; expected % and two hexadecimal digits")
         try:
             return self._table.match(self._path, method), {}
         except NotFound:

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import gzip
+import io
+from typing import Any
+
+import pytest
+
+from pushgateway.config import Limits
+from pushgateway.errors import (
+    InconsistentPushError,
+    LimitError,
+    StoreBusyError,
+    StoreUnreadableError,
+    StoreUnwritableError,
+    WouldBlockError,
+)
+from pushgateway.model import Delete, GroupingKey, MetricType, Push, Refusal
+from pushgateway.storage.base import Ticket
+from tests.unit.web.fakes import NOW, Site
+
+
+def applied(site: Site) -> Any:
+    """The one change that the store was asked for."""
+    ((change, _),) = site.store.changes
+    return change
+
+
+def test_put_replaces_and_post_merges(site: Site) -> None:
+    """PUT asks the store to replace the group, POST to merge into it; both are answered 200 with nothing."""
+    for method, replace in (("PUT", True), ("POST", False)):
+        site.store.changes.clear()
+        reply = site.push("job/a", method=method)
+        assert (reply.status_code, reply.data, reply.headers.get("Content-Type")) == (200, b"", None)
+        assert applied(site).replace is replace
+
+
+def test_a_push_arrives_ready_for_the_store(site: Site) -> None:
+    """The store gets the group, finished lines with all labels, identities, hashes, and the time of receipt."""
+    body = b'# HELP x An x.\n# TYPE x counter\nx{b="2",job="no"} 1\nx{b="1",c=""} 2\n'
+    assert site.push("job/a/l/v", body).status_code == 200
+    change = applied(site)
+    assert isinstance(change, Push)
+    assert change.key == GroupingKey.of({"job": "a", "l": "v"})
+    assert change.received_at_seconds == NOW
+    assert change.series == b'{instance="",job="a",l="v"}'
+    assert change.checked
+    (family,) = change.families
+    assert (family.name, family.type, family.help, family.samples) == ("x", MetricType.COUNTER, "An x.", 2)
+    assert family.text == (b'x{b="2",instance="",job="a",l="v"} 1\nx{b="1",c="",instance="",job="a",l="v"} 2\n')
+    assert set(family.identities) == {
+        (("b", "1"), ("job", "a"), ("l", "v")),
+        (("b", "2"), ("job", "a"), ("l", "v")),
+    }
+    assert len(family.hashes) == 16
+
+
+def test_an_empty_body_is_a_push_without_families(site: Site) -> None:
+    """An empty body asks for a push all the same: it empties or touches the group."""
+    assert site.push("job/a", b"").status_code == 200
+    assert applied(site).families == ()
+
+
+def test_pushed_push_times_are_ignored(site: Site) -> None:
+    """Families named like the gateway's own two of each group never reach the store."""
+    body = b"push_time_seconds 1\npush_failure_time_seconds 2\nx 3\n"
+    assert site.push("job/a", body).status_code == 200
+    assert [family.name for family in applied(site).families] == ["x"]
+
+
+def test_without_the_check_a_push_is_answered_202() -> None:
+    """With the check disabled what contradicts itself is stored, marked as unchecked, and answered 202."""
+    site = Site(disable_consistency_check=True)
+    assert site.push("job/a", b"x 1\nx 2\n").status_code == 202
+    change = applied(site)
+    assert (change.checked, change.contradictory) == (False, True)
+
+
+def test_without_the_check_timestamps_are_refused_all_the_same() -> None:
+    """Disabling the check lets no timestamps in."""
+    site = Site(disable_consistency_check=True)
+    reply = site.push("job/a", b"x 1 123\n")
+    assert reply.status_code == 400
+    assert isinstance(applied(site), Refusal)
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"x 1 123\n", "timestamps"),
+        (b"x 1\nx 2\n", "was collected before with the same name and label values"),
+        (b'x{a=""} 1\nx 2\n', "was collected before with the same name and label values"),
+        (b"process_open_fds 1\n", "has type UNTYPED but should have GAUGE"),
+        (b"pushgateway_http_push_size_bytes_count 1\n", "collides"),
+    ],
+)
+def test_an_inconsistent_push_is_refused_and_recorded(site: Site, method: str, body: bytes, words: str) -> None:
+    """A push that contradicts itself or our own metrics is 400, and the group gets a failure time with the reason."""
+    reply = site.push("job/a", body, method=method)
+    assert reply.status_code == 400
+    assert reply.text.startswith("pushed metrics are invalid or inconsistent with existing metrics: ")
+    assert words in reply.text
+    assert reply.text.endswith("\n")
+    change = applied(site)
+    assert isinstance(change, Refusal)
+    assert (change.key, change.received_at_seconds) == (GroupingKey.of({"job": "a"}), NOW)
+    assert change.series == b'{instance="",job="a"}'
+    assert change.reason in reply.text
+
+
+@pytest.mark.parametrize("target", ["job/a/l", "job@base64/!!", "job/a/__x/v", "job@base64/="])
+def test_a_wrong_path_changes_nothing(site: Site, target: str) -> None:
+    """A path that names no group is 400 before the body is looked at, for pushes and deletes alike."""
+    assert site.push(target, b"not a metric").status_code == 400
+    assert site.request("DELETE", f"/metrics/{target}").status_code == 400
+    assert site.store.changes == []
+
+
+def test_a_body_that_does_not_parse_changes_nothing(site: Site) -> None:
+    """A parse error is 400 with its line and family, and the store is not asked for anything."""
+    reply = site.push("job/a", b"x 1\ny z\n")
+    assert reply.status_code == 400
+    assert reply.text.startswith('text format parsing error in line 2: expected float as value, got "z"')
+    assert '"y"' in reply.text
+    assert site.store.changes == []
+
+
+def test_lenient_line_endings_are_taken_when_asked_for() -> None:
+    """With the flag, CR LF ends lines and the last line may have no end; without, the message says what is wrong."""
+    assert Site(lenient_line_endings=True).push("job/a", b"x 1\r\ny 2").status_code == 200
+    reply = Site().push("job/a", b"x 1\r\n")
+    assert reply.status_code == 400
+    assert "--push.lenient-line-endings" in reply.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry"),
+    [
+        (InconsistentPushError(["no"]), 400, None),
+        (LimitError("shapes-per-job", allowed=64, seen=65), 400, None),
+        (StoreBusyError("5 s of waiting"), 503, "1"),
+        (StoreUnwritableError("disk full"), 503, "5"),
+        (StoreUnreadableError("database disk image is malformed"), 503, "5"),
+    ],
+)
+def test_errors_of_the_store_have_their_answers(site: Site, error: Exception, status: int, retry: str | None) -> None:
+    """What the store says becomes a status, the reason as body, and a time to try again where that may help."""
+    site.store.write_error = error
+    reply = site.push("job/a")
+    assert (reply.status_code, reply.headers.get("Retry-After")) == (status, retry)
+    assert str(error) in reply.text
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert site.counted() == {("push", "post", str(status)): 1}
+
+
+def test_several_reasons_are_listed(site: Site) -> None:
+    """Several findings come as a list, one a line, as in the original."""
+    site.store.write_error = InconsistentPushError(["first", "second"])
+    assert site.push("job/a").text == (
+        "pushed metrics are invalid or inconsistent with existing metrics: 2 error(s) occurred:\n* first\n* second\n"
+    )
+
+
+def test_a_wrong_push_is_wrong_whatever_the_store_says(site: Site) -> None:
+    """A refused push is 400 also when its failure time cannot be stored: a retry would be refused too."""
+    site.store.write_error = StoreUnwritableError("disk full")
+    assert site.push("job/a", b"x 1\nx 1\n").status_code == 400
+
+
+def test_delete_is_answered_202(site: Site) -> None:
+    """DELETE asks the store to remove the group; its body is ignored."""
+    reply = site.request("DELETE", "/metrics/job@base64/YQ/l/v", b"whatever")
+    assert (reply.status_code, reply.data) == (202, b"")
+    assert applied(site) == Delete(GroupingKey.of({"job": "a", "l": "v"}))
+
+
+def test_a_plain_server_waits_with_a_ticket_of_its_own(site: Site) -> None:
+    """Without the bridge each write waits for other writers, with a ticket that nobody else holds."""
+    site.push("job/a")
+    site.push("job/a")
+    (_, first), (_, second) = site.store.changes
+    assert isinstance(first, Ticket)
+    assert first is not second
+
+
+@pytest.mark.parametrize("request_", [("POST", b"x 1\n"), ("POST", b"x 1\nx 1\n"), ("DELETE", b"")])
+def test_a_write_that_would_block_is_repeated_by_the_bridge(site: Site, request_: tuple[str, bytes]) -> None:
+    """Asked not to wait, a write passes WouldBlockError on, uncounted; repeated, it is not prepared again."""
+    method, body = request_
+    scratch: dict[str, object] = {}
+    site.store.write_error = WouldBlockError("busy")
+    with pytest.raises(WouldBlockError):
+        site.request(
+            method,
+            "/metrics/job/a",
+            gzip.compress(body),
+            headers={"Content-Encoding": "gzip"},
+            environ={"pushgateway.ticket": None, "pushgateway.scratch": scratch},
+        )
+    assert site.counted() == {}
+    assert not [one for one in site.telemetry.families() if "_push_" in one.name]
+
+    site.store.write_error = None
+    site.now += 10
+    ticket = Ticket()
+    environ = {"pushgateway.ticket": ticket, "pushgateway.scratch": scratch, "wsgi.input": io.BytesIO()}
+    reply = site.request(method, "/metrics/job/a", headers={"Content-Encoding": "gzip"}, environ=environ)
+    assert reply.status_code == {"POST": 200, "DELETE": 202}[method] or b"x 1\nx" in body
+    (first, no_ticket), (second, its_ticket) = site.store.changes
+    assert first is second
+    assert no_ticket is None
+    assert its_ticket is ticket
+    assert sum(site.counted().values()) == 1
+
+
+def test_pushes_are_counted_and_observed(site: Site) -> None:
+    """Each push, taken or refused, adds to the counter and to both histograms; DELETE only to the counter."""
+    site.push("job/a", method="PUT")
+    site.push("job/a", b"x z\n", method="PUT")
+    site.request("DELETE", "/metrics/job/a")
+    assert site.counted() == {("push", "put", "200"): 1, ("push", "put", "400"): 1, ("delete", "delete", "202"): 1}
+    families = {one.name: one.metrics for one in site.telemetry.families()}
+    (size,), (duration,) = (families[f"pushgateway_http_push_{what}"] for what in ("size_bytes", "duration_seconds"))
+    assert size.count == duration.count == 2
+    assert 8 < size.sum < 1000
+
+
+def test_bodies_are_limited() -> None:
+    """A body that is too large as sent, or after decompression, is 413 and names the limit."""
+    site = Site(limits=Limits(body_bytes=1000, decoded_bytes=2000))
+    assert site.push("job/a", b"#" * 999 + b"\n").status_code == 200
+    reply = site.push("job/a", b"#" * 1000 + b"\n")
+    assert (reply.status_code, "body-bytes" in reply.text, "1000" in reply.text) == (413, True, True)
+    reply = site.push("job/a", gzip.compress(b"#" * 2000 + b"\n"), headers={"Content-Encoding": "gzip"})
+    assert (reply.status_code, "decoded-bytes" in reply.text) == (413, True)
+
+
+def test_a_body_without_a_length_is_read_to_its_end() -> None:
+    """A server that has taken a chunked body apart says that its input ends; the limit holds there too."""
+    site = Site(limits=Limits(body_bytes=1000))
+    environ = {"CONTENT_LENGTH": "", "wsgi.input_terminated": True}
+    reply = site.push("job/a", environ={**environ, "wsgi.input": io.BytesIO(b"x 1\n")})
+    assert (reply.status_code, len(applied(site).families)) == (200, 1)
+    assert site.push("job/a", environ={**environ, "wsgi.input": io.BytesIO(b"#" * 1001)}).status_code == 413
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "٣", "5"])
+def test_a_wrong_length_is_a_bad_request(site: Site, length: str) -> None:
+    """A length that is none, or more than what arrived, is 400: half a push is never stored."""
+    reply = site.push("job/a", environ={"CONTENT_LENGTH": length, "wsgi.input": io.BytesIO(b"x 1\n")})
+    assert reply.status_code == 400
+    assert site.store.changes == []
+
+
+@pytest.mark.parametrize(("method", "target"), [("GET", "/metrics"), ("DELETE", "/metrics/job/a"), ("GET", "/nothing")])
+def test_a_wrong_encoding_is_refused_outside_of_the_api(site: Site, method: str, target: str) -> None:
+    """As in the original, Content-Encoding counts also where nobody reads the body, but for the API."""
+    for headers, status in (({"Content-Encoding": "gzip"}, 400), ({"Content-Encoding": "br"}, 415)):
+        reply = site.request(method, target, headers=headers)
+        assert reply.status_code == status
+        assert site.get("/api/v1/metrics", headers=headers).status_code == 200
+    assert site.request(method, target, headers={"Content-Encoding": "gzip"}).text.startswith("EOF")

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import pushgateway.errors as errors_module
+from pushgateway.errors import (
+    ConfigError,
+    GroupingKeyError,
+    InconsistentPushError,
+    LimitError,
+    ParseError,
+    PushgatewayError,
+    RequestError,
+    StoreBusyError,
+    StoreError,
+    StoreUnreadableError,
+    StoreUnwritableError,
+    UnsupportedMediaError,
+    WouldBlockError,
+)
+from pushgateway.web.responses import failure
+from tests.unit.web.fakes import Site
+
+JSON = {"Accept": "application/json"}
+
+CASES: list[tuple[PushgatewayError, int, str, dict[str, Any]]] = [
+    (GroupingKeyError("no"), 400, "grouping_key", {}),
+    (
+        ParseError("bad", line=3, hint="mend it", family="x"),
+        400,
+        "parse",
+        {"line": 3, "hint": "mend it", "family": "x"},
+    ),
+    (ParseError("EOF"), 400, "parse", {}),
+    (InconsistentPushError(["a", "b"]), 400, "inconsistent", {"reasons": ["a", "b"]}),
+    (LimitError("body-bytes", allowed=10, seen=11), 413, "limit", {"limit": "body-bytes", "allowed": 10, "seen": 11}),
+    (LimitError("decoded-bytes", allowed=10), 413, "limit", {"limit": "decoded-bytes", "allowed": 10}),
+    (
+        LimitError("shapes-per-job", allowed=64, seen=65),
+        400,
+        "limit",
+        {"limit": "shapes-per-job", "allowed": 64, "seen": 65},
+    ),
+    (
+        UnsupportedMediaError("Content-Type", "a/b", expected="text"),
+        415,
+        "unsupported_media",
+        {"header": "Content-Type", "value": "a/b", "expected": "text"},
+    ),
+    (RequestError("what"), 400, "request", {}),
+    (StoreBusyError("later"), 503, "store_busy", {}),
+    (StoreUnwritableError("full"), 503, "store_unwritable", {}),
+    (StoreUnreadableError("gone"), 503, "store_unreadable", {}),
+    (StoreError("odd"), 503, "store", {}),
+    (ConfigError("--x", "cannot be raised here"), 500, "internal", {}),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "word", "data"), CASES, ids=[repr(case[0]) for case in CASES])
+def test_each_error_has_one_answer(
+    site: Site, error: PushgatewayError, status: int, word: str, data: dict[str, Any]
+) -> None:
+    """An error is the same status and the same sentence as text and as JSON, JSON with the error's data beside it."""
+    with site.app.test_request_context("/"):
+        text = failure(error)
+    assert text.status_code == status
+    assert text.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert text.headers["X-Content-Type-Options"] == "nosniff"
+    body = text.get_data(as_text=True)
+    assert body.endswith("\n")
+    with site.app.test_request_context("/", headers=JSON):
+        as_json = failure(error)
+    assert as_json.status_code == status
+    assert as_json.headers["Content-Type"] == "application/json"
+    assert as_json.json == {"status": "error", "errorType": word, "error": body.removesuffix("\n"), **data}
+
+
+def test_no_error_is_forgotten() -> None:
+    """Every error of the tree is answered here, but those that never reach a request."""
+    elsewhere = {"PushgatewayError", "StartError", "WouldBlockError"}
+    assert {type(case[0]).__name__ for case in CASES} | elsewhere == set(errors_module.__all__)
+
+
+@pytest.mark.parametrize(("method", "target", "status"), [("GET", "/nothing", 404), ("PATCH", "/metrics", 405)])
+def test_generic_errors_are_json_when_asked_for(site: Site, method: str, target: str, status: int) -> None:
+    """404 and 405 come as JSON too; Allow is there all the same."""
+    reply = site.request(method, target, headers=JSON)
+    assert reply.status_code == status
+    assert reply.json is not None
+    assert reply.json["status"] == "error"
+    assert ("Allow" in reply.headers) is (status == 405)
+
+
+def test_an_unexpected_error_is_500_logged_and_counted(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bug is answered 500 without its innards, logged with its traceback, and counted."""
+    site.store.write_error = ZeroDivisionError("innards")
+    reply = site.push("job/a")
+    assert (reply.status_code, reply.text) == (500, "internal server error\n")
+    assert site.counted() == {("push", "post", "500"): 1}
+    logged = capsys.readouterr()
+    assert "ZeroDivisionError" in logged.out + logged.err
+
+
+def test_would_block_is_no_answer(site: Site) -> None:
+    """WouldBlockError reaches the caller of the application, whatever Flask's error handling."""
+    site.store.write_error = WouldBlockError("busy")
+    for method, target in (("PUT", "/metrics/job/a"), ("DELETE", "/metrics/job/a"), ("PUT", "/api/v1/admin/wipe")):
+        with pytest.raises(WouldBlockError):
+            site.request(method, target, environ={"pushgateway.ticket": None, "pushgateway.scratch": {}})
+    assert site.counted() == {}

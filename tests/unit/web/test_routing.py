@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from tests.rows import load
+from tests.unit.web.fakes import Site
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "admin": {"enable_admin_api": True},
+    "prefix": {"route_prefix": "/pfx", "telemetry_path": "/tele", "enable_admin_api": True},
+    "external": {"route_prefix": "/ext", "external_url": "http://example.org/ext/"},
+    "unchecked": {"disable_consistency_check": True},
+}
+
+ROWS = [row for row in load("routes.toml") if "body" not in row and "gzip" not in row and "://" not in row["request"]]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
+def test_contract_of_routes(row: dict[str, Any]) -> None:
+    """Section A of the contract holds for the WSGI application alone, whatever server runs it."""
+    site = Site(**SETTINGS[row.get("flags", "admin")])
+    method, target = row["request"].split(" ", 1)
+    reply = site.request(method, target, headers=row.get("send"))
+    assert reply.status_code in (row["status"] if isinstance(row["status"], list) else [row["status"]]), reply.text
+    assert reply.text == row.get("text", reply.text)
+    assert all(fragment in reply.text for fragment in row.get("has", ()))
+    assert reply.headers.get("Content-Type", "") == row.get("type", reply.headers.get("Content-Type", ""))
+    assert reply.headers.get("Allow") == row.get("allow", reply.headers.get("Allow"))
+    assert {name: reply.headers.get(name) for name in row.get("headers", {})} == row.get("headers", {})
+    assert not [name for name in row.get("absent", ()) if name in reply.headers]
+
+
+@pytest.mark.parametrize("path", ["/pfx", "/%3Cint:x%3E", "/gate%20way", "/gr%C3%BC%C3%9Fe"])
+def test_any_prefix_is_taken_literally(path: str) -> None:
+    """No character of a prefix means anything to the routing."""
+    decoded = unquote(path)
+    site = Site(route_prefix=decoded)
+    assert site.get(f"{path}/-/healthy").status_code == 200
+    assert site.request("PUT", f"{path}/metrics/job/a").status_code == 200
+    assert unquote(site.get(path).headers["Location"]) == decoded + "/"
+    assert site.get("/-/healthy").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("target", "location"),
+    [
+        ("/metrics/", "/metrics"),
+        ("/METRICS?name=x&y", "/metrics?name=x&y"),
+        ("//metrics", "/metrics"),
+        ("/./status", "/status"),
+        ("/x/../-/Ready", "/-/ready"),
+        ("//", "/"),
+        ("/static", "/static/"),
+        ("/api/v1/status/", "/api/v1/status"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_unclean_reads_are_redirected(site: Site, method: str, target: str, location: str) -> None:
+    """GET and HEAD of what is nearly a page lead to the page, with the query."""
+    reply = site.request(method, target)
+    assert (reply.status_code, reply.headers["Location"]) == (301, location)
+
+
+@pytest.mark.parametrize("target", ["//example.org/metrics", "//example.org", "/metrics/x/", "/static/", "/nothing/"])
+def test_what_is_nearly_nothing_is_not_found(site: Site, target: str) -> None:
+    """No redirect leads out of the gateway, or to where nothing is."""
+    assert site.get(target).status_code == 404
+
+
+@pytest.mark.parametrize("target", ["/metrics/job/%FF", "/metrics/job/a/l/%0A%0D", "/metrics/job/a/l/%C3"])
+def test_push_paths_reach_the_grouping_rules_byte_for_byte(site: Site, target: str) -> None:
+    """What is not UTF-8 is seen as that, not as the replacement character; line ends are ordinary bytes."""
+    reply = site.request("PUT", target)
+    if "%0A" in target:
+        assert reply.status_code == 200
+        assert b'l="\\n\r"' in site.get("/metrics").data
+    else:
+        assert reply.status_code == 400
+        assert "UTF-8" in reply.text
+        assert site.store.changes == []
+
+
+def test_methods_of_another_path_do_not_leak(site: Site) -> None:
+    """An Allow header names exactly what its path takes."""
+    assert site.request("PATCH", "/-/quit").headers["Allow"] == "GET, OPTIONS, POST, PUT"
+    assert site.request("PATCH", "/static/style.css").headers["Allow"] == "GET, OPTIONS"
+    assert site.request("DELETE", "/api/v1/metrics").headers["Allow"] == "GET, OPTIONS"

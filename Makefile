@@ -14,7 +14,8 @@ export npm_config_cache := $(CURDIR)/.venv/cache/npm
 export PATH := $(PATH):$(CURDIR)/.venv/bin:$(CURDIR)/.venv/debian/usr/bin
 
 PIP := .venv/bin/python -m pip install --quiet --constraint tests/constraints.txt
-PYTEST := .venv/bin/python -m pytest
+# A test that hangs ends its suite, with the stacks of all threads; the longest takes about two minutes.
+PYTEST := .venv/bin/python -m pytest -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 PINS := setup.cfg pyproject.toml tests/constraints.txt
 # Root's rights without a question: nothing to prepend as root, else sudo if it asks for no password.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n) env DEBIAN_FRONTEND=noninteractive
@@ -64,6 +65,7 @@ soak: .venv/.dev programs ## Run the long forms of tests
 	@$(PYTEST) -m soak tests $(ARGS)
 
 bench: .venv/.dev programs ## Run the benchmarks; ARGS=--quick for a minute
+	@command -v wrk >/dev/null || $(call apt_install,wrk) || { echo 'make: no wrk; try: apt-get install wrk' >&2; exit 1; }
 	@for file in tests/benchmarks/bench_*.py; do \
 	    .venv/bin/python -m "tests.benchmarks.$$(basename "$$file" .py)" $(ARGS) || exit 1; \
 	done

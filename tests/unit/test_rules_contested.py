@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,7 +179,7 @@ def test_what_is_exposed_is_always_consistent_and_everything_is_counted(
 
 @given(blocks_lists, own_families, st.randoms(use_true_random=False))
 def test_the_result_does_not_depend_on_the_order_of_the_blocks(
-    blocks: list[Contested], own: dict[str, MetricType], random: object
+    blocks: list[Contested], own: dict[str, MetricType], random: Random
 ) -> None:
     """Every scrape of the same state shows the same."""
     shuffled: Sequence[Contested] = sorted(blocks, key=lambda _: random.random())

@@ -32,7 +32,7 @@ _CORS: Final = {
 @counted("api/v1/options")
 def options() -> Response:
     """Tell a browser what a page of another origin may do."""
-    return _with_cors(responses.empty(200))
+    return responses.empty(200)
 
 
 @bp.get("/api/v1/status", provide_automatic_options=False)
@@ -72,10 +72,13 @@ def wipe() -> Response:
     return responses.empty(202)
 
 
-def _json(body: bytes) -> Response:
-    return _with_cors(responses.Answer(body, content_type="application/json"))
-
-
-def _with_cors(response: Response) -> Response:
-    response.headers.update(_CORS)
+@bp.after_request
+def _allow_other_origins(response: Response) -> Response:
+    # On errors too, so that a page can show the reason.
+    if request.endpoint != "api.wipe":
+        response.headers.update(_CORS)
     return response
+
+
+def _json(body: bytes) -> Response:
+    return responses.Answer(body, content_type="application/json")

@@ -25,7 +25,7 @@ GROUPS_PER_PAGE: Final = 200
 """Keeps a page of a gateway with 10 000 groups under a second and a megabyte."""
 
 _TYPES: Final = {
-    ".css": "text/css; charset=utf-8",
+    ".css": "text/css",
     ".ico": "image/x-icon",
     ".js": "application/javascript",
     ".svg": "image/svg+xml",

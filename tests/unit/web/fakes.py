@@ -158,7 +158,7 @@ class Site:
         path, _, query = target.partition("?")
         overrides = {"PATH_INFO": _wsgi_path(path), "QUERY_STRING": query, "RAW_URI": target, **(environ or {})}
         return self._client.open(
-            method=method, data=body or None, headers=headers, environ_overrides=overrides, follow_redirects=False
+            method=method, data=body or None, headers=headers, environ_overrides=overrides, buffered=True
         )
 
     def get(self, target: str, **kwargs: Any) -> TestResponse:

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pushgateway import __version__
+from pushgateway.model import Wipe
+from tests.unit.web.fakes import Site
+
+
+def test_status_tells_build_flags_and_start() -> None:
+    """/api/v1/status has the original's shape."""
+    site = Site(flags={"web.listen-address": ":9091", "log.level": "info"})
+    reply = site.get("/api/v1/status")
+    assert reply.headers["Content-Type"] == "application/json"
+    assert reply.json is not None
+    data = reply.json["data"]
+    assert reply.json["status"] == "success"
+    assert sorted(data["build_information"]) == [
+        "branch",
+        "buildDate",
+        "buildUser",
+        "goVersion",
+        "revision",
+        "version",
+    ]
+    assert data["build_information"]["version"] == __version__
+    assert data["flags"] == {"web.listen-address": ":9091", "log.level": "info"}
+    assert "T" in data["start_time"]
+
+
+def test_metrics_tells_groups_with_their_families(site: Site) -> None:
+    """/api/v1/metrics lists each group with its labels, whether its last push succeeded, and its families."""
+    site.push("job/a/l/v", b"# TYPE x counter\nx 1e6\n")
+    site.now += 1
+    site.push("job/a/l/v", b"x 1\nx 1\n")
+    reply = site.get("/api/v1/metrics")
+    assert reply.json is not None
+    (group,) = reply.json["data"]
+    assert group["labels"] == {"job": "a", "l": "v"}
+    assert group["last_push_successful"] is False
+    assert group["x"]["type"] == "COUNTER"
+    assert group["x"]["metrics"] == [{"labels": {"instance": "", "job": "a", "l": "v"}, "value": "1e+06"}]
+
+
+def test_an_unreadable_store_is_503_for_any_origin_to_see(site: Site) -> None:
+    """A page of another origin can read the reason too, which takes the CORS headers on the error."""
+    site.store.read_error = "gone"
+    reply = site.get("/api/v1/metrics")
+    assert reply.status_code == 503
+    assert "gone" in reply.text
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_wipe_removes_everything(site: Site) -> None:
+    """A wipe is one change, answered 202 with nothing."""
+    site.push("job/a")
+    reply = site.request("PUT", "/api/v1/admin/wipe")
+    assert (reply.status_code, reply.data) == (202, b"")
+    assert isinstance(site.store.changes[-1][0], Wipe)
+    assert site.get("/api/v1/metrics").json == {"status": "success", "data": []}
+
+
+def test_a_wipe_that_is_not_enabled_does_nothing() -> None:
+    """Without its flag there is nothing at the path of the wipe."""
+    site = Site()
+    assert site.request("PUT", "/api/v1/admin/wipe").status_code == 404
+    assert site.store.changes == []
+
+
+def test_the_api_is_counted(site: Site) -> None:
+    """Each part of the API counts under the original's name for it."""
+    site.get("/api/v1/status")
+    site.request("HEAD", "/api/v1/metrics")
+    site.request("OPTIONS", "/api/v1/anything/at/all")
+    site.request("PUT", "/api/v1/admin/wipe")
+    site.get("/api/v1/nothing")
+    assert site.counted() == {
+        ("api/v1/status", "get", "200"): 1,
+        ("api/v1/metrics", "head", "200"): 1,
+        ("api/v1/options", "options", "200"): 1,
+        ("wipe", "put", "202"): 1,
+    }

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import gzip
+import shutil
+import subprocess
+
+import cramjam
+import pytest
+
+from pushgateway.formats.protobuf import encode_metrics
+from pushgateway.model import FamilyBlock, GroupingKey, MetricFamily, MetricType, Sample
+from tests.unit.web.fakes import NOW, Site
+
+
+def test_pushed_families_stand_under_their_headers_between_our_own(site: Site) -> None:
+    """Families of several groups and our own come sorted by name, each under one header."""
+    site.push("job/b", b"# TYPE x counter\n# HELP x An x.\nx 1\n")
+    site.push("job/a", b"# TYPE x counter\n# HELP x An x.\nx 2\nq_total 3\n")
+    text = site.get("/metrics").text
+    assert '# HELP x An x.\n# TYPE x counter\nx{instance="",job="a"} 2\nx{instance="",job="b"} 1\n' in text
+    names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
+    assert names == sorted(set(names))
+    assert {"process_open_fds", "push_time_seconds", "pushgateway_build_info", "q_total", "x"} <= set(names)
+
+
+def test_each_group_has_its_push_times(site: Site) -> None:
+    """Both times of each group are gauges with the group's labels; what never happened is 0."""
+    site.push("job/a")
+    site.now += 1
+    site.push("job/b/l/v", b"x 1\nx 1\n")
+    text = site.get("/metrics").text
+    assert (
+        "# HELP push_failure_time_seconds Last Unix time when changing this group in the Pushgateway failed.\n"
+        "# TYPE push_failure_time_seconds gauge\n"
+        'push_failure_time_seconds{instance="",job="a"} 0\n'
+        'push_failure_time_seconds{instance="",job="b",l="v"} 1.70000000125e+09\n'
+        "# HELP push_time_seconds Last Unix time when changing this group in the Pushgateway succeeded.\n"
+        "# TYPE push_time_seconds gauge\n"
+        'push_time_seconds{instance="",job="a"} 1.70000000025e+09\n'
+        'push_time_seconds{instance="",job="b",l="v"} 0\n'
+    ) in text
+
+
+def test_an_empty_gateway_exposes_only_its_own(site: Site) -> None:
+    """Without groups there are no push times."""
+    assert "push_time_seconds" not in site.get("/metrics").text
+
+
+def test_a_pushed_family_of_our_own_stands_beside_ours(site: Site) -> None:
+    """A pushed gauge named like one of ours is exposed beside it, under our HELP."""
+    site.push("job/a", b"# HELP process_max_fds Mine.\n# TYPE process_max_fds gauge\nprocess_max_fds 5\n")
+    text = site.get("/metrics").text
+    assert text.count("# TYPE process_max_fds gauge\n") == 1
+    assert "Mine." not in text
+    assert 'process_max_fds{instance="",job="a"} 5\n' in text
+
+
+def test_contested_families_are_resolved_and_counted(site: Site) -> None:
+    """Of what contradicts, a valid part is exposed, and the number of series left out is told."""
+    metrics = (Sample((("job", "a"),), 1.0), Sample((("job", "a"),), 2.0))
+    body = encode_metrics(MetricFamily("x", MetricType.GAUGE, "", metrics))
+    key = GroupingKey.of({"job": "a"}).key
+    site.store.contested = [FamilyBlock("x", MetricType.GAUGE, "", body, key, NOW, NOW, suspect=True)]
+    text = site.get("/metrics").text
+    assert '# TYPE x gauge\nx{job="a"} 2\n' in text
+    assert 'x{job="a"} 1' not in text
+    assert "pushgateway_inconsistent_series 1\n" in text
+
+
+def test_a_store_that_cannot_be_written_still_serves(site: Site) -> None:
+    """Scrapes go on, and pushgateway_store_writable says 0."""
+    assert "pushgateway_store_writable 1\n" in site.get("/metrics").text
+    site.store.unwritable = "disk full"
+    assert "pushgateway_store_writable 0\n" in site.get("/metrics").text
+
+
+def test_a_store_that_cannot_be_read_is_503(site: Site) -> None:
+    """A scrape that would be incomplete is refused with the reason, never answered 200 or 500."""
+    site.store.read_error = "database disk image is malformed"
+    reply = site.get("/metrics")
+    assert reply.status_code == 503
+    assert "database disk image is malformed" in reply.text
+    assert "Retry-After" in reply.headers
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("", None), ("identity", None), ("*", None), ("gzip", "gzip"), ("zstd, gzip;q=0.5", "zstd"), ("br", None)],
+)
+def test_scrapes_are_compressed_when_asked_for(site: Site, accepted: str, encoding: str | None) -> None:
+    """The scraper gets the encoding that it prefers, with the length of what is sent."""
+    site.push("job/a")
+    reply = site.get("/metrics", headers={"Accept-Encoding": accepted} if accepted else None)
+    assert reply.headers.get("Content-Encoding") == encoding
+    assert reply.headers["Content-Length"] == str(len(reply.data))
+    decoders = {"gzip": gzip.decompress, "zstd": lambda data: bytes(cramjam.zstd.decompress(data)), None: bytes}
+    assert b'x{instance="",job="a"} 1\n' in decoders[encoding](reply.data)
+
+
+def test_content_type_names_version_and_escaping(site: Site) -> None:
+    """The exposition is text 0.0.4, with the escaping that the scraper asks for."""
+    media = "text/plain; version=0.0.4; charset=utf-8; escaping="
+    assert site.get("/metrics").headers["Content-Type"] == media + "underscores"
+    accept = "text/plain;version=0.0.4;escaping=allow-utf-8;q=0.5"
+    assert site.get("/metrics", headers={"Accept": accept}).headers["Content-Type"] == media + "allow-utf-8"
+
+
+def test_scrapes_are_not_counted(site: Site) -> None:
+    """As in the original, scrapes do not count as requests."""
+    site.get("/metrics")
+    assert site.counted() == {}
+
+
+def test_promtool_has_nothing_to_say_of_our_own_families(site: Site) -> None:
+    """Our own families, all of them, pass promtool's lint: help, base units, _total."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (apt-get install prometheus)")
+    site.push("job/a", b"")
+    site.request("DELETE", "/metrics/job/a")
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=site.get("/metrics").data, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

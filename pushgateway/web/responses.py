@@ -122,10 +122,13 @@ def _error(status: int, word: str, message: str, data: Mapping[str, object] | No
 
 def _message(error: PushgatewayError) -> str:
     match error:
+        case ParseError(line=0):
+            # Of a body that cannot be decompressed, where the original says no more than the reader's words either.
+            return error.message
         case ParseError():
-            where = f"text format parsing error in line {error.line}: " if error.line else ""
             family = f" (metric family {json.dumps(error.family, ensure_ascii=False)})" if error.family else ""
-            return where + error.message + family + (f"; {error.hint}" if error.hint else "")
+            hint = f"; {error.hint}" if error.hint else ""
+            return f"text format parsing error in line {error.line}: {error.message}{family}{hint}"
         case InconsistentPushError(reasons=(reason,)):
             return _INCONSISTENT + reason
         case InconsistentPushError(reasons=reasons):

@@ -1,0 +1,394 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from pushgateway.bridge import Bridge, Lane, choose_lane, make_environ
+from pushgateway.config import Limits
+from pushgateway.errors import WouldBlockError
+from pushgateway.storage.base import Ticket
+
+Environ = dict[str, Any]
+View = Callable[[Environ], bytes]
+
+LIMITS = Limits(inline_bytes=100, lock_wait_seconds=0.05, waiting_pushes=2)
+
+
+@dataclass
+class Answer:
+    """What the bridge has sent."""
+
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.messages[0]["status"]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, names in lower case."""
+        return {name.decode(): value.decode() for name, value in self.messages[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(message["body"] for message in self.messages[1:])
+
+
+def scope_of(method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> dict[str, Any]:
+    """Make the scope of a request as uvicorn does."""
+    path, _, query = target.partition(b"?")
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "raw_path": path,
+        "query_string": query,
+        "headers": list(headers),
+        "server": ("127.0.0.1", 9091),
+        "client": ("127.0.0.1", 50000),
+        "scheme": "http",
+    }
+
+
+async def ask(
+    bridge: Bridge,
+    method: str = "POST",
+    target: bytes = b"/metrics/job/a",
+    *,
+    pieces: Iterable[bytes] = (b"x 1\n",),
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> Answer:
+    """Send one request, its body in pieces, and collect the answer."""
+    answer = Answer()
+    left = list(pieces)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    async def send(message: Any) -> None:
+        answer.messages.append(message)
+
+    await bridge(scope_of(method, target, headers), receive, send)
+    return answer
+
+
+def application(view: View) -> Callable[[Environ, Callable[..., Any]], Iterable[bytes]]:
+    """Make a WSGI application that answers 200 with what `view` returns."""
+
+    def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body = view(environ)
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    return app
+
+
+@contextmanager
+def bridged(view: View, *, limits: Limits = LIMITS, inline_store: bool = True) -> Iterator[Bridge]:
+    """Make a bridge to a view, and end its threads afterwards."""
+    bridge = Bridge(application(view), limits=limits, threads=2, inline_store=inline_store)
+    yield bridge
+    bridge.close()
+
+
+def run(talk: Awaitable[Any]) -> Any:
+    """Run a coroutine; no test here takes longer than a deadline of the bridge."""
+    return asyncio.run(asyncio.wait_for(talk, 10))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body_bytes", "encoded", "inline_store", "lane"),
+    [
+        ("POST", "/metrics/job/a", 100, False, True, Lane.INLINE),
+        ("PUT", "/metrics/job/a", 0, False, True, Lane.INLINE),
+        ("DELETE", "/metrics/job/a", 0, False, True, Lane.INLINE),
+        ("POST", "/x/metrics/job/a", 100, False, True, Lane.INLINE),
+        ("POST", "//metrics//job/a", 100, False, True, Lane.INLINE),
+        ("POST", "/-/healthy", 0, False, True, Lane.INLINE),
+        ("PUT", "/-/quit", 0, False, True, Lane.INLINE),
+        ("POST", "/metrics/job/a", 101, False, True, Lane.BULK),
+        ("PUT", "/metrics/job/a", 101, False, False, Lane.BULK),
+        ("POST", "/metrics/job/a", 1, True, True, Lane.BULK),
+        ("PUT", "/api/v1/admin/wipe", 101, False, True, Lane.BULK),
+        ("PUT", "/api/v1/admin/wipe", 0, False, True, Lane.WRITER),
+        ("PUT", "/x/api/v1/admin/wipe", 0, False, True, Lane.WRITER),
+        ("PUT", "/metrics/job/a", 0, False, False, Lane.POOL),
+        ("GET", "/-/healthy", 0, False, True, Lane.INLINE),
+        ("GET", "/-/ready", 0, False, True, Lane.INLINE),
+        ("HEAD", "/x/-/ready", 0, False, True, Lane.INLINE),
+        ("GET", "/-/ready", 0, False, False, Lane.POOL),
+        ("GET", "/metrics", 0, False, True, Lane.POOL),
+        ("GET", "/metrics/job/a", 0, False, True, Lane.POOL),
+        ("GET", "/api/v1/admin/wipe", 0, False, True, Lane.POOL),
+        ("OPTIONS", "/api/v1/status", 0, False, True, Lane.POOL),
+        ("FOO", "/metrics/job/a", 1000, False, True, Lane.POOL),
+    ],
+)
+def test_lanes(method: str, path: str, body_bytes: int, encoded: bool, inline_store: bool, lane: Lane) -> None:
+    """Small writes and health run inline, large and compressed bodies in bulk, wipes with the writers, reads pooled."""
+    chosen = choose_lane(
+        method, path, body_bytes=body_bytes, encoded=encoded, inline_store=inline_store, inline_bytes=100
+    )
+    assert chosen is lane
+
+
+def test_small_write_runs_on_the_loop() -> None:
+    """A small write is called on the loop's own thread, without a ticket, with its body whole."""
+    seen: list[tuple[object, object, bytes]] = []
+
+    def view(environ: Environ) -> bytes:
+        seen.append((threading.current_thread(), environ["pushgateway.ticket"], environ["wsgi.input"].read()))
+        return b"done"
+
+    with bridged(view) as bridge:
+        answer = run(ask(bridge, pieces=[b"x ", b"", b"1\n"]))
+    assert (answer.status, answer.body) == (200, b"done")
+    assert seen == [(threading.main_thread(), None, b"x 1\n")]
+
+
+def test_whoever_would_block_comes_again_in_the_writer_thread() -> None:
+    """A write that finds the lock taken is called again in the writer's thread, with a ticket, its scratch and body."""
+    calls: list[tuple[str, bool, bytes, object]] = []
+
+    def view(environ: Environ) -> bytes:
+        ticket = environ["pushgateway.ticket"]
+        scratch = environ["pushgateway.scratch"]
+        name = threading.current_thread().name
+        calls.append((name, ticket is None, environ["wsgi.input"].read(), scratch.get("kept")))
+        if ticket is None:
+            scratch["kept"] = "prepared"
+            environ["left.behind"] = True
+            raise WouldBlockError("taken")
+        assert "left.behind" not in environ
+        assert ticket.claim()
+        return b"late"
+
+    with bridged(view) as bridge:
+        answer = run(ask(bridge))
+    assert answer.body == b"late"
+    assert calls == [("MainThread", True, b"x 1\n", None), ("writer-0", False, b"x 1\n", "prepared")]
+
+
+def test_deadline_passes_while_waiting() -> None:
+    """A write that is still waiting when its time is up is answered 503 with Retry-After, and can never be claimed."""
+    tickets: list[Ticket] = []
+    release = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        if environ["pushgateway.ticket"] is None:
+            raise WouldBlockError("taken")
+        tickets.append(environ["pushgateway.ticket"])
+        release.wait(10)
+        return b"too late"
+
+    with bridged(view) as bridge:
+        answer = run(ask(bridge))
+        release.set()
+    assert answer.status == 503
+    assert answer.headers["retry-after"].isdigit()
+    assert b"nothing was stored" in answer.body
+    assert [ticket.claim() for ticket in tickets] == [False]
+
+
+def test_deadline_passes_while_writing() -> None:
+    """A write that has begun when its time is up is awaited, and its own answer is sent."""
+    release = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        ticket = environ["pushgateway.ticket"]
+        if ticket is None:
+            raise WouldBlockError("taken")
+        assert ticket.claim()
+        release.wait(10)
+        return b"stored"
+
+    async def talk(bridge: Bridge) -> Answer:
+        asking = asyncio.ensure_future(ask(bridge))
+        done, _ = await asyncio.wait([asking], timeout=4 * LIMITS.lock_wait_seconds)
+        assert not done
+        release.set()
+        return await asking
+
+    with bridged(view) as bridge:
+        assert run(talk(bridge)).body == b"stored"
+
+
+def test_expired_writes_are_not_called() -> None:
+    """A write whose time was up before its turn in the thread is never handed to the application."""
+    release = threading.Event()
+    called: list[str] = []
+
+    def view(environ: Environ) -> bytes:
+        if environ["pushgateway.ticket"] is None:
+            raise WouldBlockError("taken")
+        called.append(environ["PATH_INFO"])
+        release.wait(10)
+        return b""
+
+    async def talk(bridge: Bridge) -> list[Answer]:
+        answers = await asyncio.gather(ask(bridge, target=b"/first"), ask(bridge, target=b"/second"))
+        release.set()
+        return [*answers, await ask(bridge, target=b"/third")]
+
+    with bridged(view) as bridge:
+        assert [answer.status for answer in run(talk(bridge))] == [503, 503, 200]
+    assert called == ["/first", "/third"]
+
+
+def test_too_many_wait() -> None:
+    """When as many requests wait as may, the next one is answered 503 at once."""
+    release = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        if environ["pushgateway.ticket"] is None:
+            raise WouldBlockError("taken")
+        environ["pushgateway.ticket"].claim()
+        release.wait(10)
+        return b""
+
+    async def talk(bridge: Bridge) -> list[int]:
+        waiting = [asyncio.ensure_future(ask(bridge)) for _ in range(LIMITS.waiting_pushes)]
+        await asyncio.sleep(0)
+        refused = await ask(bridge)
+        release.set()
+        return [refused.status, *[(await asking).status for asking in waiting]]
+
+    with bridged(view, limits=replace(LIMITS, lock_wait_seconds=10)) as bridge:
+        assert run(talk(bridge)) == [503, 200, 200]
+
+
+def test_reads_do_not_wait_for_writers() -> None:
+    """Health and reads are answered while every thread for writes is stuck."""
+    release = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        if environ["REQUEST_METHOD"] == "POST":
+            if environ["pushgateway.ticket"] is None:
+                raise WouldBlockError("taken")
+            environ["pushgateway.ticket"].claim()
+            release.wait(10)
+        return threading.current_thread().name.encode()
+
+    async def talk(bridge: Bridge) -> tuple[bytes, bytes]:
+        writes = [asyncio.ensure_future(ask(bridge)), asyncio.ensure_future(ask(bridge, pieces=[b"x" * 101]))]
+        health = await ask(bridge, "GET", b"/-/healthy", pieces=[b""])
+        scrape = await ask(bridge, "GET", b"/metrics", pieces=[b""])
+        release.set()
+        await asyncio.gather(*writes)
+        return health.body, scrape.body
+
+    with bridged(view, limits=replace(LIMITS, lock_wait_seconds=10)) as bridge:
+        health, scrape = run(talk(bridge))
+    assert health == b"MainThread"
+    assert scrape.startswith(b"pool-")
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_unexpected_errors(method: str) -> None:
+    """An exception of the application is answered 500 in one sentence, inline and in threads."""
+
+    def view(environ: Environ) -> bytes:
+        raise ZeroDivisionError("secret")
+
+    with bridged(view) as bridge:
+        answer = run(ask(bridge, method))
+    assert (answer.status, answer.body) == (500, b"internal server error\n")
+
+
+def test_chunks_and_close() -> None:
+    """The response's chunks go out as one message, and the application's iterable is closed."""
+    closed: list[bool] = []
+
+    class Chunks:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"a", b"", b"b"])
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(_: Environ, start_response: Callable[..., Any]) -> Chunks:
+        start_response("202 Accepted", [("X-Odd", "é")])(b"0")
+        return Chunks()
+
+    bridge = Bridge(app, limits=LIMITS, threads=1, inline_store=True)  # type: ignore[arg-type]
+    answer = run(ask(bridge))
+    bridge.close()
+    assert len(answer.messages) == 2
+    assert (answer.status, answer.body, closed) == (202, b"0ab", [True])
+    assert answer.messages[0]["headers"] == [(b"x-odd", b"\xe9")]
+
+
+def test_client_leaves_before_the_body_is_complete() -> None:
+    """A request whose client leaves halfway is never handed to the application."""
+    called: list[Environ] = []
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"x 1\n", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    with bridged(lambda environ: called.append(environ) or b"") as bridge:
+        run(bridge(scope_of("PUT", b"/metrics/job/a"), receive, send))
+    assert called == []
+
+
+def test_other_scopes() -> None:
+    """Anything but HTTP is refused."""
+    with bridged(lambda _: b"") as bridge, pytest.raises(ValueError, match="websocket"):
+        run(bridge({"type": "websocket"}, None, None))  # type: ignore[arg-type]
+
+
+def test_environ() -> None:
+    """The environ is PEP 3333's: decoded bytes as latin-1, headers joined with commas, the raw target beside."""
+    scope = scope_of(
+        "PUT",
+        b"/metrics/job/%C3%BC%FF%2Fx?a=%20b",
+        [
+            (b"host", b"example.org"),
+            (b"content-type", b"text/plain"),
+            (b"content-length", b"999"),
+            (b"accept", b"a"),
+            (b"accept", b"b"),
+            (b"x-own-header", b"\xe9"),
+            (b"x_own_header", b"spoofed"),
+        ],
+    )
+    environ = make_environ(scope, b"body")
+    expected = {
+        "REQUEST_METHOD": "PUT",
+        "PATH_INFO": b"/metrics/job/\xc3\xbc\xff/x".decode("latin-1"),
+        "QUERY_STRING": "a=%20b",
+        "RAW_URI": "/metrics/job/%C3%BC%FF%2Fx?a=%20b",
+        "CONTENT_LENGTH": "4",
+        "CONTENT_TYPE": "text/plain",
+        "HTTP_HOST": "example.org",
+        "HTTP_ACCEPT": "a,b",
+        "HTTP_X_OWN_HEADER": "é",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "9091",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "SCRIPT_NAME": "",
+    }
+    assert {name: environ[name] for name in expected} == expected
+    assert "pushgateway.ticket" not in environ
+
+
+def test_environ_of_a_unix_socket() -> None:
+    """A request over a socket without addresses has empty ones."""
+    scope = scope_of("GET", b"/") | {"server": ("/run/x", None), "client": None}
+    environ = make_environ(scope, b"")
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"], environ["REMOTE_ADDR"]) == ("/run/x", "", "")

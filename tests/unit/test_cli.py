@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from pushgateway import __main__, __version__, cli
+from pushgateway.config import OPTIONS, Config, Kind
+
+
+class Run:
+    """What the command line hands on instead of serving."""
+
+    def __init__(self) -> None:
+        self.configs: list[Config] = []
+
+    def __call__(self, config: Config) -> int:
+        """Note the configuration and end at once."""
+        self.configs.append(config)
+        return 0
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    served = Run()
+    monkeypatch.setattr(cli, "serve", served)
+    for name in list(os.environ):
+        if name.startswith("PUSHGATEWAY_"):
+            monkeypatch.delenv(name)
+    return served
+
+
+def test_serves_without_a_command(run: Run) -> None:
+    """Without arguments the gateway serves with the defaults."""
+    assert cli.main([]) == 0
+    assert run.configs[0].listen_addresses == (":9091",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--web.listen-address=:1", "--web.listen-address=:2"], {"listen_addresses": (":1", ":2")}),
+        (["--web.listen-address", ":1"], {"listen_addresses": (":1",)}),
+        (["--web.enable-lifecycle"], {"enable_lifecycle": True}),
+        (["--web.enable-lifecycle", "--no-web.enable-lifecycle"], {"enable_lifecycle": False}),
+        (["--no-push.enable-utf8-names", "--web.config.file="], {"workers": 2}),
+        (["--persistence.file="], {"storage_url": "sqlite:pushgateway.db"}),
+        (["--storage.url=memory:", "--web.workers=1", "--web.threads=2"], {"workers": 1, "threads": 2}),
+    ],
+)
+def test_flags(run: Run, arguments: list[str], expected: dict[str, object]) -> None:
+    """Flags are spelt as kingpin does: with = or a blank, repeatable where the table says so, with --no- forms."""
+    assert cli.main(arguments) == 0
+    assert {name: getattr(run.configs[0], name) for name in expected} == expected
+
+
+def test_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line reads the process's environment, and a flag beats it."""
+    monkeypatch.setenv("PUSHGATEWAY_WEB_WORKERS", "7")
+    monkeypatch.setenv("PUSHGATEWAY_LOG_LEVEL", "error")
+    assert cli.main(["--log.level=debug"]) == 0
+    assert (run.configs[0].workers, run.configs[0].log_level) == (7, "debug")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--no-such-flag"], ["--no-such-flag"]),
+        (["--web.workers=0"], ["--web.workers", "'0'"]),
+        (["--web.workers"], ["--web.workers", "requires an argument"]),
+        (["--web.workers=1", "--web.workers=2"], ["--web.workers", "2 times"]),
+        (["--web.enable-lifecycle=yes"], ["--web.enable-lifecycle", "value"]),
+        (["nonsense"], ["nonsense"]),
+        (["--help-man"], ["--help-man", "not supported yet"]),
+        (["--web.config.file=x"], ["--web.config.file", "not supported yet"]),
+        (["--push.enable-utf8-names"], ["--push.enable-utf8-names", "not supported yet"]),
+    ],
+)
+def test_usage_errors(run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]) -> None:
+    """A flag or value that cannot be used ends with exit code 2 and one line on stderr, and nothing is served."""
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("pushgateway: error: ")
+    assert [word for word in words if word not in captured.err] == []
+    assert run.configs == []
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "--help-long"])
+def test_help(run: Run, capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    """Help lists every option of the table with its default and what it is about."""
+    assert cli.main([flag]) == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for option in OPTIONS:
+        assert option.flag in text
+        assert option.help in text
+        if option.kind is Kind.FLAG:
+            assert f"--no-{option.name}" in text
+        elif option.default:
+            assert f"[default: {option.default}]" in text
+    assert run.configs == []
+
+
+def test_version(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The version goes to stdout and begins as the original's does."""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"pushgateway, version {__version__} (branch: ")
+    assert run.configs == []
+
+
+def test_subcommands_have_room() -> None:
+    """A subcommand added to the group runs instead of the gateway."""
+    ran: list[str] = []
+    group = cli.command(lambda config: ran.append("served") or 0)
+    group.add_command(click.Command("check", callback=lambda: ran.append("checked")))
+    group.main(["check"], standalone_mode=False)
+    assert ran == ["checked"]
+
+
+def hide(*missing: str) -> Callable[[str], object]:
+    """Make a find_spec for a machine on which some modules are not installed."""
+
+    def find_spec(name: str) -> object:
+        if name.partition(".")[0] in missing:
+            if "." in name:
+                raise ModuleNotFoundError(name)
+            return None
+        return object()
+
+    return find_spec
+
+
+@pytest.mark.parametrize("missing", ["click", "flask", "google"])
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str) -> None:
+    """Without the modules of the extra, the program says what to install and exits 1."""
+    monkeypatch.setattr(__main__.importlib.util, "find_spec", hide(missing))
+    assert __main__.main() == 1
+    error = capsys.readouterr().err
+    assert "pip install 'pymetrics-pushgateway[gateway]'" in error
+    assert missing in error
+    assert error.count("\n") == 1
+
+
+def test_whole_extra_is_looked_for() -> None:
+    """Every package of the extra `gateway` is among those that are looked for."""
+    settings = configparser.ConfigParser()
+    settings.read(Path(__file__).parents[2] / "setup.cfg")
+    extra = settings["options.extras_require"]["gateway"].split()
+    modules = {re.split(r"[>=<]", requirement)[0].replace("-", "_") for requirement in extra}
+    assert {name.removeprefix("google.") for name in __main__._NEEDED} == modules
+
+
+def test_main_module_imports_only_the_standard_library() -> None:
+    """Importing pushgateway.__main__ imports nothing that a base install lacks."""
+    code = (
+        "import sys, pushgateway.__main__;"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["__main__", "pushgateway"]

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import dataclasses
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushgateway.config import OPTIONS, Config, Kind, Limits, duration_seconds, load, split_address
+from pushgateway.errors import ConfigError
+
+FLAGS_OF_THE_ORIGINAL = {
+    "web.systemd-socket": "false",
+    "web.listen-address": ":9091",
+    "web.config.file": "",
+    "web.telemetry-path": "/metrics",
+    "web.external-url": "",
+    "web.route-prefix": "",
+    "web.enable-lifecycle": "false",
+    "web.enable-admin-api": "false",
+    "persistence.file": "",
+    "persistence.interval": "5m",
+    "push.disable-consistency-check": "false",
+    "push.enable-utf8-names": "false",
+    "log.level": "info",
+    "log.format": "logfmt",
+}
+
+
+def test_original_flags() -> None:
+    """Every flag of the original is there, with its spelling and its default."""
+    defaults = {option.name: option.default for option in OPTIONS}
+    assert {name: defaults.get(name) for name in FLAGS_OF_THE_ORIGINAL} == FLAGS_OF_THE_ORIGINAL
+
+
+def test_table_is_well_formed() -> None:
+    """Each option is named once, helps with a sentence, and its default is a value that it accepts."""
+    assert len({option.env for option in OPTIONS}) == len(OPTIONS)
+    for option in OPTIONS:
+        assert option.help.endswith(".")
+        assert bool(option.metavar) == (option.kind is not Kind.FLAG)
+        if option.default:
+            load({option.name: [option.default]}, {})
+
+
+def test_defaults() -> None:
+    """Without flags and environment, the configuration is the dataclass's own defaults."""
+    loaded = load({}, {})
+    assert dataclasses.replace(loaded, flags={}) == Config()
+
+
+def test_environment_names() -> None:
+    """A variable is PUSHGATEWAY_ and the flag in capitals, with dots and dashes as underscores."""
+    names = {option.name: option.env for option in OPTIONS}
+    assert names["web.listen-address"] == "PUSHGATEWAY_WEB_LISTEN_ADDRESS"
+    assert names["web.config.file"] == "PUSHGATEWAY_WEB_CONFIG_FILE"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "expected"),
+    [
+        ({}, {"PUSHGATEWAY_WEB_WORKERS": "3"}, {"workers": 3}),
+        ({"web.workers": ["4"]}, {"PUSHGATEWAY_WEB_WORKERS": "3"}, {"workers": 4}),
+        ({"web.workers": ["4"]}, {"PUSHGATEWAY_WEB_WORKERS": "nonsense"}, {"workers": 4}),
+        ({}, {"PUSHGATEWAY_WEB_WORKERS": ""}, {"workers": 2}),
+        ({}, {"PUSHGATEWAY_PORT": "tcp://10.0.0.1:9091", "PUSHGATEWAY_SERVICE_HOST": "10.0.0.1"}, {"workers": 2}),
+        ({}, {"PUSHGATEWAY_WEB_LISTEN_ADDRESS": ":1, [::1]:2"}, {"listen_addresses": (":1", "[::1]:2")}),
+        ({"web.listen-address": [":3", ":4"]}, {}, {"listen_addresses": (":3", ":4")}),
+        (
+            {"web.listen-address": [":3"]},
+            {"PUSHGATEWAY_WEB_LISTEN_ADDRESS": ":1,:2"},
+            {"listen_addresses": (":3",)},
+        ),
+        ({}, {"PUSHGATEWAY_WEB_ENABLE_LIFECYCLE": "TRUE"}, {"enable_lifecycle": True}),
+        ({}, {"PUSHGATEWAY_WEB_ENABLE_LIFECYCLE": "0"}, {"enable_lifecycle": False}),
+        (
+            {"web.enable-lifecycle": ["false"]},
+            {"PUSHGATEWAY_WEB_ENABLE_LIFECYCLE": "1"},
+            {"enable_lifecycle": False},
+        ),
+        ({"push.lenient-line-endings": ["true"]}, {}, {"lenient_line_endings": True}),
+        ({"push.disable-consistency-check": ["true"]}, {}, {"disable_consistency_check": True}),
+        ({"push.enable-utf8-names": ["false"]}, {}, {"enable_lifecycle": False}),
+        ({"log.level": ["warn"], "log.format": ["json"]}, {}, {"log_level": "warn", "log_format": "json"}),
+        ({"persistence.interval": ["1h30m"]}, {}, {"persistence_interval_given": True}),
+        ({"persistence.file": ["a/b.db"]}, {}, {"storage_url": "sqlite:a/b.db", "persistence_file": "a/b.db"}),
+        ({"persistence.file": [""]}, {}, {"storage_url": "sqlite:pushgateway.db"}),
+        ({"persistence.file": [""], "storage.url": ["memory:"]}, {}, {"storage_url": "memory:"}),
+        ({"web.systemd-socket": ["true"]}, {}, {"systemd_socket": True}),
+    ],
+)
+def test_load(arguments: dict[str, list[str]], environ: dict[str, str], expected: dict[str, object]) -> None:
+    """A flag beats its variable, an empty variable is none, a comma repeats, and unknown variables are ignored."""
+    config = load(arguments, environ)
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "words"),
+    [
+        ({"web.workers": ["0"]}, {}, ["--web.workers", "'0'", "1 to 256"]),
+        ({"web.workers": ["two"]}, {}, ["--web.workers", "'two'", "whole number"]),
+        ({"web.workers": ["²"]}, {}, ["--web.workers", "'²'", "whole number"]),
+        ({}, {"PUSHGATEWAY_WEB_THREADS": "257"}, ["PUSHGATEWAY_WEB_THREADS", "'257'", "1 to 256"]),
+        ({"web.workers": ["1", "2"]}, {}, ["--web.workers", "2 times", "once"]),
+        ({}, {"PUSHGATEWAY_WEB_ENABLE_LIFECYCLE": "maybe"}, ["PUSHGATEWAY_WEB_ENABLE_LIFECYCLE", "'maybe'", "true"]),
+        ({"web.listen-address": ["9091"]}, {}, ["--web.listen-address", "'9091'", ":9091"]),
+        ({"web.listen-address": [":65536"]}, {}, ["--web.listen-address", "':65536'"]),
+        ({"web.listen-address": ["::1:9091"]}, {}, ["--web.listen-address", "'::1:9091'", "[::1]:9091"]),
+        ({"web.listen-address": ["vsock://:1"]}, {}, ["--web.listen-address", "vsock", "not supported yet"]),
+        ({}, {"PUSHGATEWAY_WEB_LISTEN_ADDRESS": ":1,,:2"}, ["PUSHGATEWAY_WEB_LISTEN_ADDRESS", "''"]),
+        ({"web.config.file": ["web.yml"]}, {}, ["--web.config.file", "'web.yml'", "not supported yet"]),
+        ({"push.enable-utf8-names": ["true"]}, {}, ["--push.enable-utf8-names", "not supported yet"]),
+        ({"log.level": ["trace"]}, {}, ["--log.level", "'trace'", "debug, info, warn, error"]),
+        ({"log.format": ["xml"]}, {}, ["--log.format", "'xml'", "logfmt, json"]),
+        ({"persistence.interval": ["5"]}, {}, ["--persistence.interval", "'5'", "5m"]),
+        ({"web.telemetry-path": ["metrics"]}, {}, ["--web.telemetry-path", "'metrics'", "/metrics"]),
+        ({"web.telemetry-path": ["/"]}, {}, ["--web.telemetry-path", "'/'", "taken"]),
+        ({"web.telemetry-path": ["/-/healthy"]}, {}, ["--web.telemetry-path", "'/-/healthy'", "taken"]),
+        ({"web.telemetry-path": ["/metrics/job/a"]}, {}, ["--web.telemetry-path", "taken"]),
+        ({"web.external-url": ["http://h:b/x"]}, {}, ["--web.external-url", "'http://h:b/x'"]),
+        ({"web.external-url": ["ftp://h/"]}, {}, ["--web.external-url", "'ftp://h/'", "https://"]),
+        ({"web.external-url": ['"http://h/"']}, {}, ["--web.external-url", "URL"]),
+        ({"web.route-prefix": ["/a b"]}, {}, ["--web.route-prefix", "'/a b'"]),
+        (
+            {"persistence.file": ["a"], "storage.url": ["memory:"]},
+            {},
+            ["--persistence.file", "'a'", "--storage.url", "one of them"],
+        ),
+        (
+            {"storage.url": ["memory:"]},
+            {"PUSHGATEWAY_PERSISTENCE_FILE": "a"},
+            ["PUSHGATEWAY_PERSISTENCE_FILE", "--storage.url"],
+        ),
+        ({"storage.url": ["sqlite:a\0b"]}, {}, ["--storage.url", "NUL"]),
+    ],
+)
+def test_refused(arguments: dict[str, list[str]], environ: dict[str, str], words: list[str]) -> None:
+    """A value that cannot be used is refused in one line that names flag or variable, the value and what would do."""
+    with pytest.raises(ConfigError) as caught:
+        load(arguments, environ)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "external_url", "expected"),
+    [
+        ("", "", ""),
+        ("/", "", ""),
+        ("//", "", ""),
+        ("x", "", "/x"),
+        ("/x/", "", "/x"),
+        ("x/y/", "", "/x/y"),
+        ("", "http://example.org", ""),
+        ("", "http://example.org/", ""),
+        ("", "http://example.org/gw/", "/gw"),
+        ("", "https://example.org:8443/a/b", "/a/b"),
+        ("", "foo/bar", "/foo/bar"),
+        ("/", "http://example.org/gw", ""),
+        ("/other", "http://example.org/gw", "/other"),
+    ],
+)
+def test_route_prefix(prefix: str, external_url: str, expected: str) -> None:
+    """The prefix is the external URL's path unless given, has a slash before and none behind; / is none."""
+    config = load({"web.route-prefix": [prefix], "web.external-url": [external_url]}, {})
+    assert config.route_prefix == expected
+
+
+def test_flags_of_the_status() -> None:
+    """All options are listed as text, durations as Go prints them, booleans as words, addresses with commas."""
+    flags = load({"web.listen-address": [":1", ":2"], "web.enable-admin-api": ["TRUE"]}, {}).flags
+    assert set(flags) == {option.name for option in OPTIONS}
+    assert flags["persistence.interval"] == "5m0s"
+    assert flags["web.enable-admin-api"] == "true"
+    assert flags["web.listen-address"] == ":1,:2"
+    assert flags["web.workers"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0", "0s"),
+        ("0s", "0s"),
+        ("5m", "5m0s"),
+        ("+5m", "5m0s"),
+        ("90s", "1m30s"),
+        ("1h30m", "1h30m0s"),
+        ("1.5h", "1h30m0s"),
+        ("100h", "100h0m0s"),
+        (".5s", "500ms"),
+        ("1.s", "1s"),
+        ("250ms", "250ms"),
+        ("1500us", "1.5ms"),
+        ("1µs", "1µs"),
+        ("1μs", "1µs"),
+        ("12ns", "12ns"),
+        ("1h2m3.5s", "1h2m3.5s"),
+    ],
+)
+def test_durations(text: str, shown: str) -> None:
+    """Durations are read and printed as Go does."""
+    assert load({"persistence.interval": [text]}, {}).flags["persistence.interval"] == shown
+
+
+@pytest.mark.parametrize("text", ["", "5", "-5m", "m", "5 m", "1d", "1h 30m", ".s", "1e3s", "٣s"])
+def test_bad_durations(text: str) -> None:
+    """What Go does not take for a duration is refused; so is a negative one."""
+    with pytest.raises(ConfigError):
+        duration_seconds(text, "--x")
+
+
+@given(st.integers(0, 10**6))
+def test_duration_round_trip(milliseconds: int) -> None:
+    """A duration that has been printed reads as the same duration."""
+    shown = load({"persistence.interval": [f"{milliseconds}ms"]}, {}).flags["persistence.interval"]
+    assert duration_seconds(shown, "--x") == Decimal(milliseconds) / 1000
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (":9091", ("", 9091)),
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("localhost:9091", ("localhost", 9091)),
+        ("[::1]:0", ("::1", 0)),
+        ("[::]:9091", ("::", 9091)),
+        ("[fe80::1%eth0]:9091", ("fe80::1%eth0", 9091)),
+    ],
+)
+def test_split_address(address: str, expected: tuple[str, int]) -> None:
+    """An address splits into a host without brackets and a port."""
+    assert split_address(address) == expected
+
+
+def test_limits_are_positive() -> None:
+    """No limit is unlimited."""
+    assert all(value > 0 for value in dataclasses.asdict(Limits()).values())

@@ -26,7 +26,7 @@ from pushgateway.model import (
     StoredFamily,
     Wipe,
 )
-from pushgateway.storage.base import Ticket
+from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import create_app
 
@@ -125,16 +125,17 @@ class Site:
     """An application with a store in memory, and a client for it.
 
     Args:
+        store: Another store to put behind it; `self.store` is then not used.
         settings: Fields of `Config` that differ from the defaults.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, store: Store | None = None, **settings: Any) -> None:
         self.store = MemoryStore()
         self.telemetry = Telemetry()
         self.now = NOW
         self.quits = 0
         self.app: Flask = create_app(
-            store=self.store,
+            store=store or self.store,
             telemetry=self.telemetry,
             config=Config(**settings),
             clock=lambda: self.now,

@@ -1,0 +1,121 @@
+"""The web with the real store behind it: what one side writes, the other reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pushgateway.storage import StatusBoard, Store, open_store, prepare_store
+from pushgateway.telemetry import Telemetry
+from tests.unit.web.fakes import Site
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Make applications over one SQLite database."""
+    prepared = prepare_store(f"sqlite:{tmp_path}/gateway.db")
+    stores: list[Store] = []
+
+    def make(**settings: Any) -> Site:
+        stores.append(open_store(prepared.url, board=StatusBoard(), own=Telemetry().names()))
+        return Site(stores[-1], **settings)
+
+    yield make
+    for store in stores:
+        store.close()
+    prepared.cleanup()
+
+
+@pytest.fixture
+def stored(make_site: Callable[..., Site]) -> Site:
+    """An application with default settings and the admin API over SQLite."""
+    return make_site(enable_admin_api=True)
+
+
+def pushed(site: Site) -> list[str]:
+    """The exposed lines of what was pushed."""
+    return [line for line in site.get("/metrics").text.splitlines() if "job=" in line and "push_" not in line]
+
+
+def test_put_replaces_what_post_keeps(stored: Site) -> None:
+    """POST replaces families by name, PUT the whole group, an empty PUT empties it, DELETE removes it."""
+    stored.push("job/a", b"x 1\ny 2\n")
+    stored.push("job/a", b"x 3\n")
+    assert pushed(stored) == ['x{instance="",job="a"} 3', 'y{instance="",job="a"} 2']
+    stored.push("job/a", b"z 1\n", method="PUT")
+    assert pushed(stored) == ['z{instance="",job="a"} 1']
+    stored.push("job/a", b"", method="PUT")
+    assert pushed(stored) == []
+    assert 'push_time_seconds{instance="",job="a"} 1.70000000025e+09\n' in stored.get("/metrics").text
+    assert stored.request("DELETE", "/metrics/job/a").status_code == 202
+    assert "push_time_seconds" not in stored.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("first", "target", "second", "words"),
+    [
+        (b"# TYPE x counter\nx 1\n", "job/b", b"# TYPE x gauge\nx 1\n", "is not a COUNTER"),
+        (b"# TYPE h histogram\nh_count 1\n", "job/b", b"h_count 1\n", "collides with previously collected histogram"),
+        (b'x{l="v"} 1\n', "job/a/l/v", b"x 1\n", "was collected before with the same name and label values"),
+    ],
+)
+def test_what_contradicts_another_group_is_refused(
+    stored: Site, first: bytes, target: str, second: bytes, words: str
+) -> None:
+    """A push that could not be scraped beside what is stored is 400, and only its failure time is stored."""
+    stored.push("job/a", first)
+    before = pushed(stored)
+    reply = stored.push(target, second)
+    assert reply.status_code == 400
+    assert words in reply.text
+    assert pushed(stored) == before
+    assert "Last push failed!" in stored.get("/").text
+
+
+def test_the_twin_of_a_group_is_that_group(stored: Site) -> None:
+    """A group with an empty instance is the group without one (Q2), and no scrape ever has a series twice."""
+    stored.push("job/a", b"x 1\n")
+    assert stored.push("job/a/instance@base64/=", b"x 2\n").status_code == 200
+    assert pushed(stored) == ['x{instance="",job="a"} 2']
+
+
+@pytest.mark.parametrize(
+    ("pushes", "lines", "left_out"),
+    [
+        ([("job/a", b"x 1\nx 2\n")], ['x{instance="",job="a"} 2'], 1),
+        (
+            [("job/a", b"# TYPE x counter\nx 1\n"), ("job/b", b"# TYPE x gauge\nx 2\n")],
+            ['x{instance="",job="a"} 1'],
+            1,
+        ),
+        ([("job/a", b"process_max_fds 1\n")], [], 1),
+        ([("job/a", b'x{l="v"} 1\n'), ("job/a/l/v", b"x 2\n")], ['x{instance="",job="a",l="v"} 2'], 1),
+    ],
+)
+def test_without_the_check_a_scrape_is_still_valid(
+    make_site: Callable[..., Site], pushes: list[tuple[str, bytes]], lines: list[str], left_out: int
+) -> None:
+    """What contradicts is stored, the oldest type and the newest series are exposed, and the rest is counted."""
+    site = make_site(disable_consistency_check=True)
+    for target, body in pushes:
+        site.now += 1
+        assert site.push(target, body).status_code == 202
+    assert pushed(site) == lines
+    assert f"pushgateway_inconsistent_series {left_out}\n" in site.get("/metrics").text
+
+
+def test_a_wipe_leaves_nothing(stored: Site) -> None:
+    """After the 202 of a wipe no group is left."""
+    for job in "abc":
+        stored.push(f"job/{job}")
+    assert stored.request("PUT", "/api/v1/admin/wipe").status_code == 202
+    assert stored.get("/api/v1/metrics").json == {"status": "success", "data": []}
+
+
+def test_what_was_pushed_survives_the_application(make_site: Callable[..., Site]) -> None:
+    """Another application over the same database answers the same."""
+    make_site().push("job/a", b"# HELP x An x.\n# TYPE x counter\nx 1\n")
+    assert "# HELP x An x.\n# TYPE x counter\nx{" in make_site().get("/metrics").text

@@ -1,0 +1,284 @@
+"""What does each change leave behind, and what do reads return?"""
+
+from __future__ import annotations
+
+import pytest
+
+from pushgateway.errors import LimitError, StoreUnreadableError
+from pushgateway.model import Delete, Form, Group, MetricType, Refusal, Wipe
+from pushgateway.storage import Store, Ticket
+from tests.contract.conftest import Database
+from tests.contract.values import family, key, push
+
+A, B = key("a"), key("b")
+
+
+def names(store: Store) -> list[str]:
+    return [view.name for view in store.families(Form.TEXT).families]
+
+
+def text(store: Store) -> str:
+    return b"".join(body for view in store.families(Form.TEXT).families for body in view.bodies).decode()
+
+
+def only_group(store: Store) -> Group:
+    (group,) = store.families(Form.TEXT).groups
+    return group
+
+
+def test_empty(store: Store) -> None:
+    """A new store holds nothing, and can be read."""
+    store.ping()
+    assert store.families(Form.TEXT) == ([], [], [])
+    assert list(store.groups()) == []
+    assert store.unwritable_reason() == ""
+
+
+def test_push_is_read_back(store: Store) -> None:
+    """A push can be read in either form as soon as it has returned."""
+    x = family("x", MetricType.COUNTER, group=A, help="Things.")
+    store.apply(push(A, x, at=7.5), None)
+    snapshot = store.families(Form.TEXT)
+    assert snapshot.families == [("x", MetricType.COUNTER, "Things.", [x.text])]
+    assert store.families(Form.METRICS).families == [("x", MetricType.COUNTER, "Things.", [x.metrics])]
+    assert snapshot.groups == [Group(A.key, b'{instance="",job="a"}', 7.5, 0.0, "")]
+    assert snapshot.contested == []
+
+
+def test_groups_are_read_back(store: Store) -> None:
+    """Groups are listed by key with their families by name, in canonical form."""
+    store.apply(push(B, family("y", group=B), at=2.0), None)
+    store.apply(push(A, family("y", group=A), family("x", MetricType.COUNTER, group=A, help="h"), at=1.0), None)
+    first, second = store.groups()
+    assert (first.group.key, second.group.key) == (A.key, B.key)
+    assert [(block.name, block.type, block.help, block.group) for block in first.families] == [
+        ("x", MetricType.COUNTER, "h", A.key),
+        ("y", MetricType.GAUGE, "", A.key),
+    ]
+    assert first.families[0].body == family("x", MetricType.COUNTER, group=A).metrics
+    assert [(block.pushed_at_seconds, block.typed_at_seconds, block.suspect) for block in first.families] == [
+        (1.0, 1.0, False)
+    ] * 2
+
+
+def test_bodies_are_sorted(store: Store) -> None:
+    """Families come by name, and their bodies by the key of their group, whatever the order of the pushes."""
+    keys = [key("b"), key("a", z="1"), key("a"), key("c"), key("a", b="2"), key("é"), key("Z")]
+    for group in keys:
+        store.apply(push(group, family("y", group=group), family("x", group=group)), None)
+    by_key = sorted(keys, key=lambda group: group.key)
+    snapshot = store.families(Form.TEXT)
+    assert [group.key for group in snapshot.groups] == [group.key for group in by_key]
+    assert snapshot.families == [
+        (name, MetricType.GAUGE, "", [family(name, group=group).text for group in by_key]) for name in ("x", "y")
+    ]
+
+
+def test_replace(store: Store) -> None:
+    """A replacing push removes what it does not hold, and nothing of other groups."""
+    store.apply(push(A, family("x", group=A), family("y", group=A)), None)
+    store.apply(push(B, family("x", group=B)), None)
+    store.apply(push(A, family("y", group=A, value="2"), family("z", group=A)), None)
+    assert text(store) == 'x{job="b"} 1\ny{job="a"} 2\nz{job="a"} 1\n'
+
+
+def test_merge(store: Store) -> None:
+    """A merging push replaces families by name as a whole and leaves the others."""
+    store.apply(push(A, family("x", group=A), family("y", group=A, series=({"l": "1"}, {"l": "2"}))), None)
+    store.apply(push(A, family("y", group=A, series=({"l": "3"},)), family("z", group=A), replace=False), None)
+    assert text(store) == 'x{job="a"} 1\ny{job="a",l="3"} 1\nz{job="a"} 1\n'
+
+
+def test_merge_into_nothing(store: Store) -> None:
+    """A merging push makes a group that does not exist."""
+    store.apply(push(A, family("x", group=A), replace=False), None)
+    assert text(store) == 'x{job="a"} 1\n'
+
+
+@pytest.mark.parametrize(("replace", "left"), [(True, []), (False, ["x"])])
+def test_empty_push(store: Store, *, replace: bool, left: list[str]) -> None:
+    """An empty push sets the push time; replacing, it also empties the group, which stays."""
+    store.apply(push(A, family("x", group=A), at=1.0), None)
+    store.apply(push(A, replace=replace, at=2.0), None)
+    assert names(store) == left
+    assert only_group(store).pushed_at_seconds == 2.0
+
+
+def test_a_family_may_change_in_its_only_group(store: Store) -> None:
+    """The only group with a family may give it another type, help and series."""
+    store.apply(push(A, family("x", group=A, help="old"), at=1.0), None)
+    for replace in (True, False):
+        x = family("x", MetricType.COUNTER, group=A, help="new", series=({"l": "1"},))
+        store.apply(push(A, x, replace=replace, at=2.0), None)
+        assert store.families(Form.TEXT).families == [("x", MetricType.COUNTER, "new", [x.text])]
+        store.apply(push(A, family("x", group=A, help="old"), at=3.0), None)
+
+
+def test_type_time(store: Store) -> None:
+    """A family keeps the time at which it got its type until the type changes."""
+    for at, type_ in ((1.0, MetricType.GAUGE), (2.0, MetricType.GAUGE), (3.0, MetricType.COUNTER)):
+        store.apply(push(A, family("x", type_, group=A), at=at), None)
+        (contents,) = store.groups()
+        (block,) = contents.families
+        assert (block.pushed_at_seconds, block.typed_at_seconds) == (at, 3.0 if at == 3.0 else 1.0)
+
+
+def test_newest_help(store: Store) -> None:
+    """Of several helps of a family, that of the newest push is given, even if an older one comes back."""
+    store.apply(push(A, family("x", group=A, help="old"), at=1.0), None)
+    store.apply(push(B, family("x", group=B, help="new"), at=2.0), None)
+    (view,) = store.families(Form.TEXT).families
+    assert (view.help, len(view.bodies)) == ("new", 2)
+    store.apply(push(A, family("x", group=A, help="old"), at=3.0), None)
+    (view,) = store.families(Form.TEXT).families
+    assert view.help == "old"
+    store.apply(Delete(A), None)
+    (view,) = store.families(Form.TEXT).families
+    assert view.help == "new"
+
+
+def test_family_without_series(store: Store) -> None:
+    """A family without series, as protobuf can send it, is stored."""
+    store.apply(push(A, family("x", group=A, series=())), None)
+    (contents,) = store.groups()
+    assert [(block.name, block.body[:0]) for block in contents.families] == [("x", b"")]
+
+
+@pytest.mark.parametrize("padding", [2_000, 2_000_000])
+def test_large_families(store: Store, padding: int) -> None:
+    """Bodies of any size come back as they were, large and small ones side by side."""
+    pushed = [family(name, group=A, padding=padding if name in "bd" else 0) for name in "abcd"]
+    store.apply(push(A, *pushed), None)
+    store.apply(push(A, *pushed, replace=False), None)
+    assert [view.bodies for view in store.families(Form.TEXT).families] == [[one.text] for one in pushed]
+    assert [view.bodies for view in store.families(Form.METRICS).families] == [[one.metrics] for one in pushed]
+
+
+def test_unusual_text(store: Store) -> None:
+    """Keys and helps may hold any Unicode text, control characters too."""
+    group = key('a"\\\n\x00é\U0001f600', l="[]{},\x7f")
+    store.apply(push(group, family("x", group=group, help="NUL \x00 end")), None)
+    snapshot = store.families(Form.TEXT)
+    assert snapshot.groups[0].key == group.key
+    assert snapshot.families[0].help == "NUL \x00 end"
+    store.apply(Delete(group), None)
+    assert names(store) == []
+
+
+def test_refusal(store: Store) -> None:
+    """A refusal noted for a group sets its failure time and reason, and changes nothing else."""
+    store.apply(push(A, family("x", group=A), at=1.0), None)
+    store.apply(Refusal(A, 2.0, b"{}", "timestamps"), None)
+    assert text(store) == 'x{job="a"} 1\n'
+    assert only_group(store) == (A.key, b'{instance="",job="a"}', 1.0, 2.0, "timestamps")
+
+
+def test_refusal_of_a_new_group(store: Store) -> None:
+    """A refusal makes a group that does not exist, without a push time."""
+    store.apply(Refusal(A, 2.0, b"{}", "timestamps"), None)
+    assert only_group(store) == (A.key, b"{}", 0.0, 2.0, "timestamps")
+    store.apply(push(A, family("x", group=A), at=3.0), None)
+    assert only_group(store) == (A.key, b'{instance="",job="a"}', 3.0, 2.0, "timestamps")
+
+
+def test_failure_time_stays(store: Store) -> None:
+    """A later push of either kind does not reset the failure time."""
+    store.apply(Refusal(A, 2.0, b"{}", "why"), None)
+    for replace in (True, False):
+        store.apply(push(A, family("x", group=A), at=3.0, replace=replace), None)
+        assert only_group(store)[2:] == (3.0, 2.0, "why")
+
+
+def test_delete(store: Store) -> None:
+    """A delete removes its group alone, times included; an unknown group is fine."""
+    store.apply(push(A, family("x", group=A)), None)
+    store.apply(push(B, family("x", group=B)), None)
+    store.apply(Delete(key("a", l="1")), None)
+    store.apply(Delete(A), None)
+    store.apply(Delete(A), None)
+    assert text(store) == 'x{job="b"} 1\n'
+    assert only_group(store).key == B.key
+
+
+def test_deleted_types_are_forgotten(store: Store) -> None:
+    """Once a family's last group is gone, another may give it another type."""
+    store.apply(push(A, family("x", group=A)), None)
+    store.apply(Delete(A), None)
+    store.apply(push(B, family("x", MetricType.COUNTER, group=B)), None)
+    store.apply(push(B), None)
+    store.apply(push(A, family("x", MetricType.SUMMARY, group=A)), None)
+    assert names(store) == ["x"]
+
+
+def test_wipe(store: Store) -> None:
+    """A wipe removes everything, and the store goes on."""
+    for group in (A, B):
+        store.apply(push(group, family("x", group=group)), None)
+    store.apply(Wipe(), None)
+    assert store.families(Form.TEXT) == ([], [], [])
+    store.apply(push(A, family("x", MetricType.COUNTER, group=A)), None)
+    assert names(store) == ["x"]
+
+
+def test_stores_share_the_database(database: Database) -> None:
+    """What one worker stored, another reads, and a later one finds after all have closed."""
+    first, second = database.open(), database.open()
+    assert names(second) == []
+    first.apply(push(A, family("x", group=A)), None)
+    assert names(second) == ["x"]
+    second.apply(push(A, family("y", group=A), replace=False), None)
+    assert names(first) == ["x", "y"]
+    first.close()
+    second.close()
+    assert names(database.open()) == ["x", "y"]
+
+
+def test_shapes_per_job(database: Database) -> None:
+    """A push that would give a job one set of label names too many is refused, and its failure time stored."""
+    store = database.open(shapes_per_job=3)
+    groups = [key("a"), key("a", b="1"), key("a", c="1")]
+    for group in groups:
+        store.apply(push(group, family("x", group=group)), None)
+    other = key("a", b="1", c="1")
+    for checked in (True, False):
+        with pytest.raises(LimitError) as raised:
+            store.apply(push(other, family("x", group=other), at=5.0, checked=checked), None)
+        assert (raised.value.limit, raised.value.allowed, raised.value.seen) == ("shapes-per-job", 3, 4)
+    assert [
+        (group.pushed_at_seconds, group.failed_at_seconds)
+        for group in store.families(Form.TEXT).groups
+        if group.key == other.key
+    ] == [(0.0, 5.0)]
+    same_shape, other_job = key("a", b="2"), key("b", d="1")
+    for group in (same_shape, other_job, *groups):
+        store.apply(push(group, family("x", group=group)), None)
+    store.apply(Delete(groups[2]), None)
+    store.apply(push(other, family("x", group=other)), None)
+
+
+def test_failed_groups_use_up_no_shapes(database: Database) -> None:
+    """Groups that only ever failed do not count against the limit of shapes."""
+    store = database.open(shapes_per_job=1)
+    for number in range(5):
+        store.apply(Refusal(key("a", **{f"l{number}": "1"}), 1.0, b"{}", "why"), None)
+    store.apply(push(A, family("x", group=A)), None)
+    assert names(store) == ["x"]
+
+
+def test_after_close(store: Store) -> None:
+    """After close, which may be called twice, every method says so, but for the reason, which never raises."""
+    store.apply(push(A, family("x", group=A)), None)
+    store.close()
+    store.close()
+    for ticket in (None, Ticket()):
+        with pytest.raises(StoreUnreadableError, match="closed"):
+            store.apply(Wipe(), ticket)
+    for read in (store.ping, store.groups, lambda: store.families(Form.TEXT)):
+        with pytest.raises(StoreUnreadableError, match="closed"):
+            read()
+    assert store.unwritable_reason() == ""
+
+
+def test_close_unused(database: Database) -> None:
+    """A store that was never used can be closed."""
+    database.open().close()

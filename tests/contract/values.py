@@ -1,0 +1,58 @@
+"""Which values do tests of stores push? Made of literals: a store reads no format, so none is needed."""
+
+from __future__ import annotations
+
+from pushgateway.model import GroupingKey, Labels, MetricType, Push, StoredFamily
+from pushgateway.rules import hashes
+
+__all__ = ["family", "key", "push"]
+
+
+def key(job: str = "a", **labels: str) -> GroupingKey:
+    return GroupingKey.of({"job": job, **labels})
+
+
+def family(
+    name: str,
+    type: MetricType = MetricType.GAUGE,
+    *,
+    group: GroupingKey,
+    series: tuple[dict[str, str], ...] = ({},),
+    help: str = "",
+    value: str = "1",
+    padding: int = 0,
+) -> StoredFamily:
+    """Make a family as the web side would hand it over: labels of the group in every identity.
+
+    Args:
+        name: Its name.
+        type: Its type.
+        group: Whose labels the series get.
+        series: The other labels of each series.
+        help: Its help.
+        value: What stands in its text, to tell pushes apart.
+        padding: By how many bytes to lengthen both forms.
+    """
+    identities = tuple(_identity(labels, group) for labels in series)
+    text = "".join(f"{name}{_format(labels)} {value}\n" for labels in identities).encode() + b"#" * padding
+    metrics = repr((name, identities, value)).encode() + b"#" * padding
+    return StoredFamily(name, type, help, text, metrics, identities, hashes(identities), len(series))
+
+
+def push(
+    group: GroupingKey,
+    *families: StoredFamily,
+    replace: bool = True,
+    at: float = 1.0,
+    checked: bool = True,
+) -> Push:
+    series = _format(tuple(sorted({"instance": "", **dict(group.labels)}.items()))).encode()
+    return Push(group, families, replace, at, series, checked)
+
+
+def _identity(labels: dict[str, str], group: GroupingKey) -> Labels:
+    return tuple(sorted((name, value) for name, value in {**labels, **dict(group.labels)}.items() if value))
+
+
+def _format(labels: Labels) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels) + "}"

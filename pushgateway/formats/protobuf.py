@@ -134,26 +134,25 @@ _UNTYPED_VALUE: Final = b"\x2a\x09\x09"
 _LENGTHS: Final = tuple(bytes([length]) for length in range(128))
 """Varints of one byte: nearly all lengths."""
 
-_MAX_PAIRS: Final = 8192
-_MAX_PAIR_CHARACTERS: Final = 256
-"""Longer label pairs are not kept, so that the cache stays below a few megabytes."""
+_MAX_PAIRS: Final = 1000
+"""Beyond, a pair is more likely an identifier that never comes back, and keeping it costs more than it saves."""
 
 
-class _PairCache(dict[tuple[str, str], bytes]):
-    """Label pairs as serialised ``label`` fields: job, instance, method and so on come back in every push."""
+class _PairFields(dict[tuple[str, str], bytes]):
+    """Label pairs as serialised ``label`` fields, each made once a family: most pairs stand in every metric."""
 
     def __missing__(self, pair: tuple[str, str]) -> bytes:
-        name, value = (text.encode() for text in pair)
-        fields = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(value)) + value
-        encoded = _LABEL + _varint(len(fields)) + fields
-        if len(encoded) <= _MAX_PAIR_CHARACTERS:
-            if len(self) >= _MAX_PAIRS:
-                self.clear()
+        name, value = pair[0].encode(), pair[1].encode()
+        size = len(name) + len(value) + 4
+        if size < 128:  # all lengths take one byte
+            parts = (_LABEL, _LENGTHS[size], b"\x0a", _LENGTHS[len(name)], name, b"\x12", _LENGTHS[len(value)], value)
+            encoded = b"".join(parts)
+        else:
+            fields = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(value)) + value
+            encoded = _message(_LABEL, fields)
+        if len(self) < _MAX_PAIRS:
             self[pair] = encoded
         return encoded
-
-
-_pairs = _PairCache()
 
 
 def encode_metrics(family: MetricFamily) -> bytes:
@@ -166,7 +165,7 @@ def encode_metrics(family: MetricFamily) -> bytes:
         Bytes that concatenate with those of other families of the same name and type; b"" for no metrics.
     """
     value = _VALUE.get(family.type, _UNTYPED_VALUE)
-    pairs, double = _pairs, _double
+    pairs, double = _PairFields(), _double
     parts: list[bytes] = []
     for metric in family.metrics:
         labels = b"".join([pairs[pair] for pair in metric.labels])

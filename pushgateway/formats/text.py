@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter, itemgetter
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final
 
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.drafts import Drafts
+from pushgateway.formats.label_shapes import find_shape
 from pushgateway.formats.numbers import format_value
 from pushgateway.formats.text_line import read_line
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
-from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE
+from pushgateway.names import METRIC_NAME_RE
 
 __all__ = [
     "CONTENT_TYPE",
@@ -45,9 +46,12 @@ _CRLF_HINT: Final = "the line ends with CR LF, and only LF ends a line; --push.l
 # Digits are limited so that no number here can overflow a double: those with more digits go the careful way.
 _VALUE: Final = r"[+-]?(?:[0-9]{1,99}+(?:\.[0-9]{0,99}+)?|\.[0-9]{1,99}+)(?:[eE][+-]?[0-9]{1,2}+)?|[+-]Inf|NaN"
 
+# What stands between braces is checked by its shape: see label_shapes. It may hold closing braces, as paths do, but not
+# with a blank after them; with a lazier pattern, or one that goes back, this line of code takes twice as long.
+_LABELS: Final = r"[^\\\n}]*+(?:\}(?! )[^\\\n}]*+)*+"
+
 # Name, labels, value of a well-formed sample; or any other line, which ends without an LF only where the body does.
-# What stands between the braces is checked by its shape: see _Shape.
-_rows = re.compile(rf"({METRIC_NAME_RE})(?:\{{([^\\\n]*)\}})? ({_VALUE})\n|([^\n]*\n|[^\n]+)").findall
+_rows = re.compile(rf"({METRIC_NAME_RE})(?:\{{({_LABELS})\}})? ({_VALUE})\n|([^\n]*\n|[^\n]+)").findall
 _lines = re.compile(r"()()()([^\n]*\n|[^\n]+)").findall
 
 _Row = tuple[str, str, str, str]
@@ -125,28 +129,26 @@ class _Reader:
 
     def _read_rows(self, rows: Sequence[_Row]) -> int:
         """Read rows, one a line, and return how many were samples."""
-        drafts, find_shape, new = self._drafts, _shapes.get, tuple.__new__
+        drafts, new = self._drafts, tuple.__new__
         samples = len(rows)
-        current = ""
-        line = ""
-        number = self._line
+        last_name, line, number = "", "", 0
+        last_separators: list[str] = []
         try:
             for number, (name, braced, value, line) in enumerate(rows, self._line):  # noqa: B007  read in the handler
                 if line:
                     samples -= not read_line(line, drafts)
                     continue
-                if name != current:
-                    current, target = name, drafts.target(name)
+                if name != last_name:
+                    target, last_name = drafts.target(name), name
                     append = target.append
                 labels: Labels = ()
                 if braced:
                     parts = braced.split('"')
-                    separators = tuple(parts[::2])
-                    values = parts[1::2]
-                    shape = find_shape(separators) or _shape_of(separators)
-                    if shape is None or len(values) != len(shape.names):
-                        line = f"{name}{{{braced}}} {value}\n"  # noqa: PLW2901  for the handler
-                        read_line(line, drafts)
+                    separators, values = parts[::2], parts[1::2]
+                    if separators != last_separators:
+                        shape, last_separators = find_shape(separators), separators
+                    if shape is None or len(parts) != shape.parts:
+                        read_line(f"{name}{{{braced}}} {value}\n", drafts)
                         continue
                     labels = tuple(zip(shape.names, shape.sort(values) if shape.sort else values, strict=True))
                 if append is None:
@@ -158,49 +160,6 @@ class _Reader:
             hint = _CRLF_HINT if line.endswith(("\r\n", "\r")) else error.hint
             raise ParseError(error.message, line=number, hint=hint, family=error.family) from None
         return samples
-
-
-class _Shape(NamedTuple):
-    """What stands between the values of a well-formed label set.
-
-    A label set without escapes, split at its quotes, is separators and values in turn: ``a="1",b="2"`` has the
-    separators ``a=``, ``,b=`` and the empty end. Families repeat theirs in every line, so each shape is checked once.
-    """
-
-    names: tuple[str, ...]
-    """Sorted."""
-    sort: Callable[[list[str]], tuple[str, ...]] | None
-    """Brings the values in the order of `names`; None if they are."""
-
-
-_MAX_SHAPES: Final = 4096
-_MAX_SHAPE_CHARACTERS: Final = 1024
-"""Longer shapes are worked out each time, so that shapes never hold more than a few megabytes."""
-
-_shapes: dict[tuple[str, ...], _Shape] = {}
-
-_separator = re.compile(rf"[ \t]*(,?)[ \t]*({LABEL_NAME_RE})[ \t]*=[ \t]*").fullmatch
-_end = re.compile(r"[ \t]*,?[ \t]*").fullmatch
-
-
-def _shape_of(separators: tuple[str, ...]) -> _Shape | None:
-    """Check separators; None if they are not those of a valid label set, which is then read the careful way."""
-    names = []
-    for index, separator in enumerate(separators[:-1]):
-        match = _separator(separator)
-        if match is None or bool(match[1]) != (index > 0):
-            return None
-        names.append(match[2])
-    if not names or not _end(separators[-1]) or len(set(names)) < len(names) or "__name__" in names:
-        return None
-    ordered = sorted(names)
-    sort = None if ordered == names else itemgetter(*map(names.index, ordered))
-    shape = _Shape(tuple(ordered), sort)
-    if sum(map(len, separators)) <= _MAX_SHAPE_CHARACTERS:
-        if len(_shapes) >= _MAX_SHAPES:
-            _shapes.clear()
-        _shapes[separators] = shape
-    return shape
 
 
 def render(families: Iterable[MetricFamily]) -> bytes:
@@ -256,8 +215,9 @@ def render_metrics(family: MetricFamily) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _order(metric: Metric) -> tuple[int, list[str]]:
-    return len(metric.labels), [value for _, value in metric.labels]
+def _order(metric: Metric) -> list[Any]:
+    # One list and not a tuple with a list in it: a third of the time of a sort of 100 000 metrics.
+    return [len(metric.labels), *[value for _, value in metric.labels]]
 
 
 def _pair_text(pair: tuple[str, str]) -> str:
@@ -267,11 +227,17 @@ def _pair_text(pair: tuple[str, str]) -> str:
     return f'{name}="{value}"'
 
 
+_MAX_PAIRS: Final = 1000
+"""Beyond, a pair is more likely an identifier that never comes back, and keeping it costs more than it saves."""
+
+
 class _PairTexts(dict[tuple[str, str], str]):
     """Label pairs as text, each written once a family: most pairs stand in every line."""
 
     def __missing__(self, pair: tuple[str, str]) -> str:
-        text = self[pair] = _pair_text(pair)
+        text = _pair_text(pair)
+        if len(self) < _MAX_PAIRS:
+            self[pair] = text
         return text
 
 

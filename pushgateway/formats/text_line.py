@@ -11,7 +11,7 @@ import re
 from typing import Final, NoReturn
 
 from pushgateway.errors import ParseError
-from pushgateway.formats.drafts import Drafts, Target
+from pushgateway.formats.drafts import Draft, Drafts, Target
 from pushgateway.formats.numbers import parse_float
 from pushgateway.formats.quoting import has_bad_utf8, quote, quote_character
 from pushgateway.model import MetricType, Sample
@@ -27,6 +27,7 @@ _METRIC_NAME_HINT: Final = "a metric name has ASCII letters, digits, _ and :, an
 _LABEL_NAME_HINT: Final = "a label name has ASCII letters, digits and _, and begins with no digit"
 _LABELS_HINT: Final = 'labels look like {name="value",other="value"}'
 _VALUE_HINT: Final = "a value is a decimal number, +Inf, -Inf or NaN, one blank after the name or the labels"
+_TYPE_HINT: Final = "a type is counter, gauge, histogram, summary or untyped, with nothing after it"
 _UTF8_HINT: Final = "text must be UTF-8"
 
 _ESCAPED: Final = {"\\": "\\", '"': '"', "n": "\n"}
@@ -39,6 +40,8 @@ _rest = re.compile(r"[^\n]*").match
 _plain = re.compile(r'[^"\\\n]*').match
 _metric_name = re.compile(METRIC_NAME_RE).match
 _label_name = re.compile(LABEL_NAME_RE).match
+# A HELP or TYPE line as nearly everyone writes it, which is a third of the lines of many bodies.
+_usual_comment = re.compile(rf"# (HELP|TYPE) ({METRIC_NAME_RE}) ([^\s\\][^\n\\]*)\n").fullmatch
 _integer = re.compile(r"[+-]?[0-9]{1,30}").fullmatch
 
 
@@ -55,7 +58,30 @@ def read_line(line: str, drafts: Drafts) -> bool:
     Raises:
         ParseError: The line is not valid; the error has no line number.
     """
+    usual = _usual_comment(line)
+    if usual and line.isascii():
+        keyword, name, rest = usual.groups()
+        _describe(drafts.described(name), keyword, rest)
+        return False
     return _Line(line, drafts).read()
+
+
+def _describe(draft: Draft, keyword: str, rest: str) -> None:
+    """Take what a HELP or TYPE line says, escapes resolved."""
+    if keyword == "HELP":
+        if draft.help is not None:
+            message = f"second HELP line for metric name {quote(draft.name)}"
+            raise ParseError(message, hint="give each family one HELP line", family=draft.name)
+        draft.help = rest
+        return
+    if draft.type is not None:
+        message = f"second TYPE line for metric name {quote(draft.name)}, or TYPE reported after samples"
+        raise ParseError(message, hint="give each family one TYPE line, before its samples", family=draft.name)
+    type_ = _TYPES.get(rest.lower())
+    if type_ is None:
+        message = f"unknown metric type {quote(rest)}"
+        raise ParseError(message, hint=_TYPE_HINT, family=draft.name)
+    draft.fix_type(type_)
 
 
 class _Line:
@@ -169,17 +195,7 @@ class _Line:
         self._family = draft.name
         if self._skip_blanks() == "\n":
             return
-        if keyword == "HELP":
-            if draft.help is not None:
-                self._fail(f"second HELP line for metric name {quote(draft.name)}", "give each family one HELP line")
-            draft.help = self._help()
-            return
-        if draft.type is not None:
-            self._fail(
-                f"second TYPE line for metric name {quote(draft.name)}, or TYPE reported after samples",
-                "give each family one TYPE line, before its samples",
-            )
-        draft.fix_type(self._type())
+        _describe(draft, keyword, self._help() if keyword == "HELP" else self._until_line_feed())
 
     def _help(self) -> str:
         start = self._at
@@ -195,14 +211,6 @@ class _Line:
             self._at += 1
             parts.append(self._escape() if character == "\\" else character)
         return "".join(parts)
-
-    def _type(self) -> MetricType:
-        word = self._until_line_feed()
-        type_ = _TYPES.get(word.lower())
-        if type_ is None:
-            hint = "a type is counter, gauge, histogram, summary or untyped, with nothing after it"
-            self._fail(f"unknown metric type {quote(word)}", hint)
-        return type_
 
     # Samples
 

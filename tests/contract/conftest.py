@@ -1,23 +1,27 @@
 """Which databases is the contract of `Store` tested on?
 
-To add one: a subclass of `Database`, and its name in `databases`.
+To add one: a class like `SqliteDatabase`, and its name among the parameters of `database`.
 """
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from pushgateway.model import MetricType
-from pushgateway.storage import StatusBoard, Store, open_store, prepare_store
+from pushgateway.storage import StatusBoard, Store, open_store, parse_url, prepare_store
+from pushgateway.storage.writerlock import LOCK_SUFFIX
 
 __all__ = ["Database"]
 
 
-class Database:
-    """One prepared, empty database, and the stores that a test opens on it: each stands for a worker."""
+class SqliteDatabase:
+    """One prepared, empty SQLite database, and the stores that a test opens on it: each stands for a worker."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -30,16 +34,26 @@ class Database:
         self._stores.append(store)
         return store
 
+    @contextmanager
+    def writers_held_up(self) -> Iterator[None]:
+        """Be another process that is writing."""
+        with open(parse_url(self.url) + LOCK_SUFFIX, "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def close(self) -> None:
         """Close all of them."""
         for store in self._stores:
             store.close()
 
 
+Database: TypeAlias = SqliteDatabase
+
+
 @pytest.fixture(params=["sqlite"])
 def database(tmp_path: Path) -> Iterator[Database]:
     """An empty database of each kind."""
-    database = Database(prepare_store(f"sqlite:{tmp_path}/store.db").url)
+    database = SqliteDatabase(prepare_store(f"sqlite:{tmp_path}/store.db").url)
     yield database
     database.close()
 

@@ -1,7 +1,7 @@
 """What are the values that travel through the gateway?
 
-Frozen, normalised when made, and free of I/O. `MetricFamily` is what a format parses and renders; `Push` and its siblings
-are what a store applies; `Snapshot` is what a store returns.
+Frozen, normalised when made, and free of I/O. `MetricFamily` is what a format parses and renders; `Push` and its
+siblings are what a store applies; `Snapshot` is what a store returns.
 
 The per-sample values (`Sample`, `Summary`, `Histogram`) are NamedTuples and not frozen dataclasses: a push makes one a
 line, and a frozen dataclass with slots takes 3 times as long to make.
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
-"""(name, value) pairs sorted by name, names unique. An empty value is kept here, though it means the same as no label."""
+"""(name, value) pairs sorted by name, names unique. An empty value is kept, though it means the same as no label."""
 
 
 class MetricType(enum.Enum):
-    """A family's type; the value is the word of `# TYPE` lines, except that gauge histograms have none in text 0.0.4."""
+    """A family's type; the value is the word of `# TYPE` lines, but that gauge histograms have none in text 0.0.4."""
 
     COUNTER = "counter"
     GAUGE = "gauge"

@@ -289,16 +289,16 @@ def _build() -> dict[str, str]:
     }
 
 
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = resource.getpagesize()
 
 
 class _Process(NamedTuple):
-    """What proc(5) says of one process in `stat`; times in seconds."""
+    """What proc(5) says of one process in `stat`; ticks are of `_TICKS_PER_SECOND`."""
 
     parent: int
-    cpu_seconds: float
-    reaped_cpu_seconds: float
+    cpu_ticks: int
+    reaped_cpu_ticks: int
     started_after_boot_seconds: float
     virtual_bytes: int
     resident_bytes: int
@@ -314,9 +314,9 @@ def _process(pid: int) -> _Process | None:
     fields = line[line.rindex(b")") + 2 :].split()
     return _Process(
         parent=int(fields[1]),
-        cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
-        reaped_cpu_seconds=(int(fields[13]) + int(fields[14])) / _TICKS,
-        started_after_boot_seconds=int(fields[19]) / _TICKS,
+        cpu_ticks=int(fields[11]) + int(fields[12]),
+        reaped_cpu_ticks=int(fields[13]) + int(fields[14]),
+        started_after_boot_seconds=int(fields[19]) / _TICKS_PER_SECOND,
         virtual_bytes=int(fields[20]),
         resident_bytes=int(fields[21]) * _PAGE_BYTES,
     )
@@ -347,10 +347,11 @@ def _process_values(arbiter_pid: int) -> Iterator[tuple[str, float]]:
         after = _process(arbiter_pid)
         if before is None or after is None:
             return
-        reaped = after.reaped_cpu_seconds
-        if reaped == before.reaped_cpu_seconds:
+        reaped = after.reaped_cpu_ticks
+        if reaped == before.reaped_cpu_ticks:
             break
-    yield "process_cpu_seconds_total", reaped + sum(process.cpu_seconds for process in living)
+    ticks = reaped + sum(process.cpu_ticks for process in living)
+    yield "process_cpu_seconds_total", ticks / _TICKS_PER_SECOND
     yield "process_resident_memory_bytes", sum(process.resident_bytes for process in living)
     yield "process_virtual_memory_bytes", sum(process.virtual_bytes for process in living)
     yield "process_open_fds", sum(map(_open_fds, pids))

@@ -1,0 +1,331 @@
+"""What happens when a run begins and when it ends?
+
+Everything here may fail without the job noticing: whatever is wrong with the gateway, the settings or the SDK itself is
+logged and counted. The exceptions that do leave are the job's own, and PushError where the job asked for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextvars import Token
+from dataclasses import replace
+from typing import Any
+
+from prometheus_client.core import Metric
+
+from pymetrics_sdk import cells, children, exposition, resources, telemetry
+from pymetrics_sdk.cells import Scope
+from pymetrics_sdk.environment import Settings, identify, read_settings
+from pymetrics_sdk.errors import ConfigError, PymetricsError
+from pymetrics_sdk.exits import Exit, Result, classify, watch
+from pymetrics_sdk.grouping import GroupingKey
+from pymetrics_sdk.push import Client, Outcome
+from pymetrics_sdk.pusher import Finish, Pusher
+from pymetrics_sdk.report import PREFIX, Facts, final_families, heartbeat_families, start_families
+from pymetrics_sdk.run import Run
+from pymetrics_sdk.spec import JobSpec
+from pymetrics_sdk.transport import Deadline
+from pymetrics_sdk.version import __version__
+
+__all__ = ["Life", "complete_async", "newest_life"]
+
+logger = logging.getLogger("pymetrics_sdk")
+
+MAX_GROUPS_BYTES = 4 * 1024 * 1024
+"""How much of a gateway's list of groups a start push reads to learn whether its job has a deadline already."""
+POLL_SECONDS = 0.01
+"""How often a coroutine looks whether its final push is over."""
+
+
+class Life:
+    """A run's life: beginning, heartbeats, end, and the pushes of each.
+
+    Args:
+        spec: What the job promises.
+        environ: Default: the process's environment, read now.
+        clock: Unix time in seconds.
+        timer: Seconds on a clock that nobody sets.
+        watch_signals: Whether to install signal handlers, where that is possible.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        *,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+        watch_signals: bool = True,
+    ) -> None:
+        run_id = os.urandom(16).hex()
+        self.spec = spec
+        self.scope = Scope(run_id)
+        self.run = Run(self.scope, run_id=run_id, clock=clock, timer=timer)
+        self.scope.owner = self.run
+        self.settings = _settings(spec, environ)
+        self.identity = identify(now=clock(), job=spec.name, version=spec.version, environ=environ)
+        self.key = _key(spec, self.settings, self.identity.job, self.identity.namespace, self.identity.shard)
+        self.usage: tuple[resources.Usage, resources.Usage] | None = None
+        self._clock = clock
+        self._timer = timer
+        self._watch_signals = watch_signals
+        self._watching = False
+        self._owner_pid = os.getpid()
+        self._pusher: Pusher | None = None
+        self._sequence = 0
+        self._ended: Exit | None = None
+        self._token: Token[Scope | None] | None = None
+
+    def begin(self, *, activate: bool = True) -> Run:
+        """Start the run, push its start in the background and return it.
+
+        Args:
+            activate: Whether to make it the current run of this context.
+        """
+        self._started_at = self._clock()
+        self._started = self._timer()
+        self._slot = self.spec.schedule.slot_of(self._started_at) if self.spec.schedule else None
+        self._usage = resources.read_usage(children=False)
+        self._children_usage = resources.read_usage(children=True)
+        cells.open_scope(self.scope)
+        _lives[self.scope] = self
+        if activate:
+            self._token = cells.current.set(self.scope)
+        try:
+            self._open_pusher()
+        except Exception:
+            telemetry.count_internal_error("starting a run")
+        self._watching = self._watch_signals and watch.enter()
+        return self.run
+
+    def begin_end(self, error: BaseException | None, *, ended: Exit | None = None) -> Finish | None:
+        """Note how the run ended and begin the final push; None if there is nothing to wait for.
+
+        Args:
+            error: What left the run's block.
+            ended: How it ended, where the caller knows better.
+        """
+        deadline = Deadline(self.timeout_seconds)
+        if self._watching:
+            watch.hold(deadline.cancel)
+        if os.getpid() != self._owner_pid or self._ended is not None:
+            return None
+        try:
+            elapsed = self._timer() - self._started
+            self._ended = ended or self._classify(error, elapsed)
+            if error is not None:
+                self.run.count_exception(error)
+            facts = self._facts(self._ended)
+            if self._pusher is None:
+                return None
+            return self._pusher.finish(lambda client, limit: self._push_final(client, limit, facts), deadline)
+        except Exception:
+            telemetry.count_internal_error("ending a run")
+            return None
+
+    def complete(self, finish: Finish | None) -> None:
+        """Wait for the final push and let go of everything.
+
+        Raises:
+            PushError: The push failed, the run did not, and the job asked to be told.
+            KeyboardInterrupt: It arrived during the push.
+        """
+        try:
+            outcome = finish.wait() if finish is not None else None
+        finally:
+            self._let_go()
+        try:
+            if outcome is not None and not outcome.ok:
+                self._report_failure(outcome)
+        finally:
+            if self._watching and os.getpid() == self._owner_pid:
+                self._watching = False
+                watch.leave()
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The total deadline of the final push."""
+        return self.settings.timeout_seconds
+
+    @property
+    def ended(self) -> Exit | None:
+        """How the run ended; None while it runs."""
+        return self._ended
+
+    def _let_go(self) -> None:
+        cells.close_scope(self.scope)
+        _lives.pop(self.scope, None)
+        if self._token is not None:
+            token, self._token = self._token, None
+            try:
+                cells.current.reset(token)
+            except ValueError:
+                # Ended in another context than it began in, as a generator that the garbage collector closes.
+                cells.current.set(None)
+
+    def _report_failure(self, outcome: Outcome) -> None:
+        logger.warning("the final push of %s failed after %d attempts: %s", self.key, outcome.attempts, outcome.reason)
+        policy = self.spec.on_push_error or ("raise" if self.settings.strict else "log")
+        if policy == "raise" and self._ended is not None and self._ended.result.is_good:
+            outcome.check()
+
+    def _classify(self, error: BaseException | None, elapsed: float) -> Exit:
+        limit = self.spec.max_runtime_seconds
+        received, fatal = (watch.received, watch.fatal) if self._watching else (None, None)
+        return classify(error, signum=received, fatal=fatal, late=limit is not None and elapsed > limit)
+
+    def _open_pusher(self) -> None:
+        for problem in self.settings.problems:
+            logger.warning("ignored: %s", problem)
+        if self.settings.disabled or not self.settings.gateway_url:
+            logger.debug("%s: nothing is pushed: %s", self.key, "disabled" if self.settings.disabled else "no gateway")
+            return
+        telemetry.announce_errors()
+        client = Client(self.settings, on_attempt=telemetry.count_attempt)
+        self._pusher = Pusher(client, heartbeat=self._push_heartbeat, heartbeat_seconds=self.spec.heartbeat_seconds)
+        _register_atexit()
+        facts = self._facts(None)
+        self._pusher.send_soon(lambda client, deadline: self._push_start(client, deadline, facts))
+
+    def _push_start(self, client: Client, deadline: Deadline, facts: Facts) -> Outcome:
+        first = self.spec.schedule is not None and _has_no_deadline(client, self.key, deadline)
+        return self._push(client, deadline, start_families(facts, with_deadline=first))
+
+    def _push_heartbeat(self, client: Client, deadline: Deadline) -> Outcome:
+        own = (each for each in self._collected() if each.name.startswith(PREFIX))
+        return self._push(client, deadline, [*heartbeat_families(self._facts(None)), *own])
+
+    def _push_final(self, client: Client, deadline: Deadline, facts: Facts) -> Outcome:
+        ended = facts.exit or Exit(Result.SUCCESS)
+        return self._push(client, deadline, [*final_families(facts, ended), *self._collected()])
+
+    def _push(self, client: Client, deadline: Deadline, families: list[Metric]) -> Outcome:
+        self._sequence += 1
+        headers = {
+            "X-Pymetrics-Run-Id": self.run.run_id,
+            "X-Pymetrics-Sequence": str(self._sequence),
+            "X-Pymetrics-Run-Start": repr(self._started_at),
+        }
+        return client.push(self.key, exposition.render(families), deadline=deadline, headers=headers)
+
+    def _collected(self) -> list[Metric]:
+        """Return the numbers of the run, of the process, and of child processes."""
+
+        def on_error() -> None:
+            telemetry.count_internal_error("collecting metrics")
+
+        own = exposition.merge(
+            exposition.collect(self.scope.registry, on_error=on_error), children.families(self.run.run_id), add_all=True
+        )
+        process = exposition.merge(
+            exposition.collect(cells.process_scope.registry, on_error=on_error), children.families(""), add_all=True
+        )
+        return exposition.merge(own, process, telemetry.overflow_family(self.scope, cells.process_scope))
+
+    def _facts(self, ended: Exit | None) -> Facts:
+        own, kids = self.usage or (
+            resources.read_usage(children=False).since(self._usage),
+            resources.read_usage(children=True).since(self._children_usage),
+        )
+        return Facts(
+            spec=self.spec,
+            identity=self.identity,
+            run_id=self.run.run_id,
+            sdk_version=__version__,
+            started_at=self._started_at,
+            now=self._clock(),
+            elapsed_seconds=self._timer() - self._started,
+            slot=self._slot,
+            exit=ended,
+            expected=self.run.expected,
+            seen=self.run.seen,
+            watermark=self.run.newest,
+            stages=dict(self.run.stages),
+            stage_ends=dict(self.run.stage_ends),
+            usage=own,
+            children=kids,
+            cgroup=resources.read_cgroup(),
+        )
+
+
+def _settings(spec: JobSpec, environ: Mapping[str, str] | None) -> Settings:
+    settings = read_settings(environ)
+    if spec.gateway:
+        settings = settings.with_gateway(spec.gateway)
+    if spec.timeout_seconds is not None:
+        settings = replace(settings, timeout_seconds=spec.timeout_seconds)
+    return settings
+
+
+def _key(spec: JobSpec, settings: Settings, job: str, namespace: str, shard: str) -> GroupingKey:
+    labels = {"namespace": namespace, "shard": shard, **settings.labels, **spec.labels}
+    try:
+        return GroupingKey.of(job, labels)
+    except ConfigError as error:
+        # The job's own labels were checked when it was made, so this is PYMETRICS_LABELS.
+        logger.warning("PYMETRICS_LABELS is ignored: %s", error)
+        return GroupingKey.of(job, {"namespace": namespace, "shard": shard, **spec.labels})
+
+
+def _has_no_deadline(client: Client, key: GroupingKey, deadline: Deadline) -> bool:
+    """Ask the gateway whether the job's group lacks a deadline; False in doubt, so that none is ever moved on."""
+    try:
+        response = client.get("/api/v1/metrics", deadline=deadline, max_body_bytes=MAX_GROUPS_BYTES)
+        if response.status != 200:
+            return False
+        groups = json.loads(response.body)["data"]
+        wanted = {"job": key.job, **dict(key.labels)}
+        mine: dict[str, Any] = next((each for each in groups if each["labels"] == wanted), {})
+    except (PymetricsError, ValueError, KeyError, TypeError):
+        return False
+    return f"{PREFIX}deadline_timestamp_seconds" not in mine
+
+
+async def complete_async(life: Life, error: BaseException | None) -> None:
+    """End a run without holding up the event loop, which may serve other tasks.
+
+    Raises:
+        PushError: As `Life.complete`.
+    """
+    finish = life.begin_end(error)
+    # Not imported: it costs as much as the rest of the SDK, and where a coroutine runs it has been imported already.
+    asyncio = sys.modules.get("asyncio")
+    try:
+        while finish is not None and asyncio is not None and not finish.is_over():
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        # Cancelled while waiting, or done: what remains of the deadline is waited for here.
+        life.complete(finish)
+
+
+_lives: dict[Scope, Life] = {}
+_atexit_registered: list[bool] = []
+
+
+def _register_atexit() -> None:
+    if not _atexit_registered:
+        _atexit_registered.append(True)
+        atexit.register(_end_open_runs)
+
+
+def _end_open_runs() -> None:
+    """End what the program left open: a run in a daemon thread, a generator that nobody finished."""
+    error = getattr(sys, "last_value", None)
+    for life in list(_lives.values()):
+        ended = None if isinstance(error, Exception) else Exit(Result.CANCELLATION)
+        life.complete(life.begin_end(error, ended=ended))
+    children.remove()
+
+
+def newest_life(spec: JobSpec) -> Life | None:
+    """Return the open run of a job that began last."""
+    return next((life for life in reversed(_lives.values()) if life.spec is spec), None)
+
+
+cells.forked.append(_lives.clear)

@@ -1,0 +1,233 @@
+"""How does a push get to the gateway, or end with a clear reason, before its deadline?"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from pymetrics_sdk.environment import Settings
+from pymetrics_sdk.errors import ConfigError, PushError, TransportError
+from pymetrics_sdk.grouping import GroupingKey
+from pymetrics_sdk.transport import MAX_REASON_BYTES, Deadline, Request, Response, Transport, open_transport
+
+__all__ = ["Client", "Outcome"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+GZIP_ABOVE_BYTES = 1024
+"""Below this a compressed body saves no packet."""
+FIRST_DELAY_SECONDS = 0.1
+LONGEST_DELAY_SECONDS = 2.0
+"""Full jitter: each wait is a random part of min(0.1 s * 2^n, 2 s), so that a thousand jobs that lost the same gateway
+do not come back in step."""
+_USERINFO = re.compile(r"//[^/@]*@")
+RETRIED = frozenset({408, 425, 429, *range(500, 600)})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a push ended.
+
+    Args:
+        ok: Whether the gateway took it.
+        reason: "" if it did, else one sentence without credentials.
+        status: The last HTTP status; None if no answer came.
+        attempts: Requests sent.
+        seconds: How long it took.
+    """
+
+    ok: bool
+    reason: str = ""
+    status: int | None = None
+    attempts: int = 0
+    seconds: float = 0.0
+
+    def check(self) -> None:
+        """Return if the gateway took the push.
+
+        Raises:
+            PushError: It did not.
+        """
+        if not self.ok:
+            raise PushError(self.reason, status=self.status, attempts=self.attempts)
+
+
+def _sleep(seconds: float, deadline: Deadline) -> None:
+    """Wait, in steps short enough to notice that another thread shortened or cancelled the deadline."""
+    until = time.monotonic() + seconds
+    while (left := min(until - time.monotonic(), deadline.remaining())) > 0:
+        time.sleep(min(left, 0.05))
+
+
+class Client:
+    """Pushes to one gateway.
+
+    Args:
+        settings: Where and how; `gateway_url` must not be empty.
+        clock: Monotonic seconds.
+        sleep: Waits for a number of seconds or until the deadline is over.
+        jitter: Returns a number between 0 and 1.
+        on_attempt: Called after each request with how it ended (``ok``, ``refused``, ``retried`` or ``unreachable``)
+            and its duration in seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float, Deadline], None] = _sleep,
+        jitter: Callable[[], float] = random.random,
+        on_attempt: Callable[[str, float], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._on_attempt = on_attempt or (lambda result, seconds: None)
+        self._transport: Transport | None = None
+
+    def push(
+        self,
+        key: GroupingKey,
+        body: bytes,
+        *,
+        deadline: Deadline,
+        replace: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        """Send metrics of a group.
+
+        Args:
+            key: The group.
+            body: In the text format 0.0.4.
+            deadline: By when it must be over.
+            replace: PUT, which drops everything else in the group, in place of POST, which keeps the families that this
+                body does not have.
+            headers: Further headers.
+        """
+        request = Request(
+            "PUT" if replace else "POST",
+            self._settings.gateway_url + key.path(),
+            {"Content-Type": CONTENT_TYPE, **(headers or {})},
+            body,
+        )
+        return self._until_done(request, deadline)
+
+    def delete(self, key: GroupingKey, *, deadline: Deadline) -> Outcome:
+        """Delete a group."""
+        return self._until_done(Request("DELETE", self._settings.gateway_url + key.path()), deadline)
+
+    def get(self, path: str, *, deadline: Deadline, max_body_bytes: int) -> Response:
+        """Read something from the gateway, once.
+
+        Raises:
+            TransportError: No answer came.
+            ConfigError: The settings cannot be used.
+        """
+        request = Request("GET", self._settings.gateway_url + path, max_body_bytes=max_body_bytes)
+        return self._open().send(request, deadline)
+
+    def close(self) -> None:
+        """Close kept connections."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def _open(self) -> Transport:
+        if self._transport is None:
+            self._transport = open_transport(self._settings)
+        return self._transport
+
+    def _until_done(self, request: Request, deadline: Deadline) -> Outcome:
+        started = self._clock()
+        attempts = 0
+        plain_only = False
+        outcome = Outcome(ok=False, reason="the push deadline has passed")
+        while deadline.remaining() > 0:
+            attempts += 1
+            compressed = request if plain_only else _compress(request)
+            outcome, retry_after = self._attempt(compressed, deadline)
+            if outcome.ok:
+                break
+            if outcome.status == 400 and compressed is not request:
+                # A proxy or gateway that does not know gzip reads the compressed bytes as text. Once more, plain.
+                plain_only = True
+                continue
+            if outcome.status is not None and outcome.status not in RETRIED:
+                break
+            delay = self._delay(attempts, retry_after)
+            if delay is None or delay >= deadline.remaining():
+                break
+            self._sleep(delay, deadline)
+        return Outcome(
+            ok=outcome.ok,
+            reason=outcome.reason,
+            status=outcome.status,
+            attempts=attempts,
+            seconds=self._clock() - started,
+        )
+
+    def _attempt(self, request: Request, deadline: Deadline) -> tuple[Outcome, float | None]:
+        started = self._clock()
+        try:
+            response = self._open().send(request, deadline)
+        except TransportError as error:
+            self._on_attempt("unreachable", self._clock() - started)
+            return Outcome(ok=False, reason=f"{self._settings.gateway_url} cannot be reached: {error}"), None
+        except ConfigError as error:
+            return Outcome(ok=False, reason=str(error), status=0), None
+        outcome = judge(response)
+        result = "ok" if outcome.ok else "retried" if response.status in RETRIED else "refused"
+        self._on_attempt(result, self._clock() - started)
+        return outcome, _retry_after(response)
+
+    def _delay(self, attempts: int, retry_after: float | None) -> float | None:
+        """Return the seconds to wait before the next attempt."""
+        if retry_after is not None:
+            return retry_after
+        ceiling: float = min(FIRST_DELAY_SECONDS * 2.0 ** (attempts - 1), LONGEST_DELAY_SECONDS)
+        return ceiling * self._jitter()
+
+
+def judge(response: Response) -> Outcome:
+    """Say what an answer means for the push that it answers."""
+    if 200 <= response.status < 300:
+        return Outcome(ok=True, status=response.status)
+    if 300 <= response.status < 400:
+        location = _USERINFO.sub("//", response.headers.get("location", "nowhere"))
+        reason = f"the gateway redirects to {location} ({response.status}); pushes follow no redirect: set that URL"
+        return Outcome(ok=False, reason=reason, status=response.status)
+    text = response.body[:MAX_REASON_BYTES].decode("utf-8", "replace").strip()
+    return Outcome(
+        ok=False, reason=f"the gateway answered {response.status}: {text or 'no reason given'}", status=response.status
+    )
+
+
+def _retry_after(response: Response) -> float | None:
+    """Return the seconds that Retry-After asks for (RFC 9110, 10.2.3), None without a usable one."""
+    value = response.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _compress(request: Request) -> Request:
+    if len(request.body) <= GZIP_ABOVE_BYTES:
+        return request
+    return Request(
+        request.method,
+        request.url,
+        {**request.headers, "Content-Encoding": "gzip"},
+        gzip.compress(request.body, compresslevel=5, mtime=0),
+        request.max_body_bytes,
+    )

@@ -1,0 +1,150 @@
+"""Who pushes while the job works, and in what order?
+
+One thread a run. It has one request in flight at most, keeps only the newest of the pushes that wait, and takes the
+final push last: whatever is in flight then is brought to an end first, so that a slow start push cannot land after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from pymetrics_sdk.errors import PymetricsError
+from pymetrics_sdk.push import Client, Outcome
+from pymetrics_sdk.telemetry import count_internal_error
+from pymetrics_sdk.transport import Deadline
+
+__all__ = ["Finish", "Pusher"]
+
+logger = logging.getLogger("pymetrics_sdk")
+
+START_DEADLINE_SECONDS = 2.0
+"""For start pushes and heartbeats; they run beside the job, so this costs it nothing."""
+IN_FLIGHT_GRACE_SECONDS = 0.5
+"""What a push in flight may still take when the final one waits: a healthy gateway answers in milliseconds."""
+SLACK_SECONDS = 0.25
+"""What the job waits beyond the deadline, so that an outcome which the pusher just reached is not missed."""
+
+Task = Callable[[Client, Deadline], Outcome | None]
+"""Collects and pushes, in the pusher's thread; None if there was nothing to push."""
+
+
+class Finish:
+    """A final push under way.
+
+    Args:
+        deadline: Its total deadline.
+        cut: Ends the push that is still in flight before this one; called once its time is up.
+    """
+
+    def __init__(self, deadline: Deadline, cut: Callable[[], None]) -> None:
+        self.deadline = deadline
+        self._cut = cut
+        self._cuts_at = time.monotonic() + IN_FLIGHT_GRACE_SECONDS
+        self._gives_up_at = time.monotonic() + deadline.remaining() + SLACK_SECONDS
+        self._done = threading.Event()
+        self._outcome = Outcome(ok=False, reason="the gateway did not answer before the push deadline")
+
+    def set(self, outcome: Outcome) -> None:
+        """Note how the push ended."""
+        self._outcome = outcome
+        self._done.set()
+
+    def is_over(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        now = time.monotonic()
+        if now >= self._cuts_at:
+            self._cut()
+        return self._done.is_set() or self.deadline.cancelled or now >= self._gives_up_at
+
+    def wait(self) -> Outcome:
+        """Wait until the push is over, at most until its deadline, and return how it ended."""
+        # In slices: a signal handler may cancel the deadline, and must not touch the event that we wait for here.
+        while not self.is_over():
+            self._done.wait(0.1)
+        self.deadline.cancel()
+        return self._outcome
+
+
+class Pusher:
+    """The thread that pushes for one run.
+
+    Args:
+        client: Used by this thread only.
+        heartbeat: What to push at every heartbeat; None for no heartbeats.
+        heartbeat_seconds: Seconds between heartbeats.
+    """
+
+    def __init__(
+        self, client: Client, *, heartbeat: Task | None = None, heartbeat_seconds: float | None = None
+    ) -> None:
+        self._client = client
+        self._heartbeat = heartbeat if heartbeat_seconds else None
+        self._heartbeat_seconds = heartbeat_seconds
+        self._wake = threading.Condition()
+        self._waiting: Task | None = None
+        self._final: tuple[Task, Finish] | None = None
+        self._in_flight: Deadline | None = None
+        self._thread = threading.Thread(target=self._work, name="pymetrics-pusher", daemon=True)
+        self._thread.start()
+
+    def send_soon(self, task: Task) -> None:
+        """Push beside the job; replaces a push that still waits."""
+        with self._wake:
+            self._waiting = task
+            self._wake.notify()
+
+    def finish(self, task: Task, deadline: Deadline) -> Finish:
+        """Begin the final push; nothing is pushed after it."""
+        with self._wake:
+            earlier = self._in_flight
+            finish = Finish(deadline, lambda: self._cut(earlier))
+            self._waiting = None
+            self._final = (task, finish)
+            self._wake.notify()
+        if earlier is not None:
+            earlier.shorten(IN_FLIGHT_GRACE_SECONDS)
+        return finish
+
+    def _cut(self, earlier: Deadline | None) -> None:
+        # Only while it is in flight: its sockets may since have been taken over by the final push.
+        with self._wake:
+            if earlier is not None and self._in_flight is earlier:
+                earlier.cancel()
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                if self._final is None and self._waiting is None:
+                    self._wake.wait(self._heartbeat_seconds)
+                final, task = self._final, self._waiting or self._heartbeat
+                self._waiting = None
+                deadline = final[1].deadline if final else Deadline(START_DEADLINE_SECONDS)
+                self._in_flight = deadline
+            if final is not None:
+                final[1].set(self._run(final[0], deadline) or Outcome(ok=True))
+                self._client.close()
+                return
+            if task is not None:
+                self._run_beside(task, deadline)
+            with self._wake:
+                self._in_flight = None
+
+    def _run_beside(self, task: Task, deadline: Deadline) -> None:
+        outcome = self._run(task, deadline)
+        if outcome is None or outcome.ok:
+            return
+        # A refusal will meet the final push too, so say it at once; a network that is down may be up by then.
+        level = logging.WARNING if outcome.status else logging.DEBUG
+        logger.log(level, "push beside the run failed: %s", outcome.reason)
+
+    def _run(self, task: Task, deadline: Deadline) -> Outcome | None:
+        try:
+            return task(self._client, deadline)
+        except PymetricsError as error:
+            return Outcome(ok=False, reason=str(error))
+        except Exception as error:
+            count_internal_error("pushing")
+            return Outcome(ok=False, reason=f"internal error: {type(error).__name__}")

@@ -5,6 +5,7 @@
 PYTHON ?= python3
 LISTEN ?= 127.0.0.1:9091
 ARGS ?=
+BENCH ?= gateway
 SUITES := lint types layers unit contract integration e2e project
 
 export PIP_CACHE_DIR := $(CURDIR)/.venv/cache/pip
@@ -64,11 +65,9 @@ integration e2e: .venv/.dev programs ## The same, for suites that need a running
 soak: .venv/.dev programs ## Run the long forms of tests
 	@$(PYTEST) -m soak tests $(ARGS)
 
-bench: .venv/.dev programs ## Run the benchmarks; ARGS=--quick for a minute
+bench: .venv/.dev programs ## Compare ours with the original; ARGS=--quick for a minute, BENCH=rules for another benchmark
 	@command -v wrk >/dev/null || $(call apt_install,wrk) || { echo 'make: no wrk; try: apt-get install wrk' >&2; exit 1; }
-	@for file in tests/benchmarks/bench_*.py; do \
-	    .venv/bin/python -m "tests.benchmarks.$$(basename "$$file" .py)" $(ARGS) || exit 1; \
-	done
+	@.venv/bin/python -m tests.benchmarks.bench_$(BENCH) $(ARGS)
 
 clean: ## Remove what make has made; stored metrics stay
 	@rm -rf .venv build dist *.egg-info tests/e2e/node/node_modules

@@ -66,7 +66,7 @@ def push() -> Response:
     except WouldBlockError:
         answered = False
         raise
-    except RequestError as error:
+    except (RequestError, StoreError) as error:
         _log_refusal(error, environ)
         raise
     finally:
@@ -194,7 +194,7 @@ def _apply(at_hand: Services, environ: Environ, prepared: _Prepared) -> None:
         raise prepared.refused
 
 
-def _log_refusal(error: RequestError, environ: Environ) -> None:
+def _log_refusal(error: RequestError | StoreError, environ: Environ) -> None:
     """Log in the words of the original, by which people search their logs."""
     told = {"method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"], "source": environ.get("REMOTE_ADDR", "")}
     match error:
@@ -204,6 +204,8 @@ def _log_refusal(error: RequestError, environ: Environ) -> None:
             _log.debug("failed to parse URL", err=str(error), **told)
         case ParseError():
             _log.error("failed to parse text", err=str(error), line=error.line, **told)
+        case StoreError():
+            _log.error("push not stored", err=error.reason, **told)
         case _:
             _log.error("push refused", err=str(error), **told)
 

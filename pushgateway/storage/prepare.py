@@ -38,8 +38,8 @@ _MAGIC: Final = b"SQLite format 3\0"
 _APPLICATION_ID_AT: Final = 68  # https://sqlite.org/fileformat.html, 1.3
 _HEADER_BYTES: Final = 100
 _LOOKED_AT_BYTES: Final = 4096
-# encoding/gob begins with the descriptions of the types that follow; the original stores a map of this one.
-_GOB_TYPE: Final = b"MetricGroup"
+# encoding/gob begins with the name of the type that it holds.
+_GOB_TYPE: Final = b"GroupingKeyToMetricGroup"
 _MIGRATION_PAGE: Final = "docs/how-to/migrate-from-the-go-pushgateway.md"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 

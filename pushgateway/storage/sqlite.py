@@ -39,6 +39,7 @@ __all__ = ["SqliteStore"]
 _LOG_LIMIT_BYTES: Final = 64 << 20
 """From when on a write waits for reads, so that the log can start again."""
 
+_CLOSED: Final = "the store is closed"
 _T = TypeVar("_T")
 
 
@@ -69,6 +70,8 @@ class SqliteStore:
 
     def apply(self, change: Change, ticket: Ticket | None) -> None:
         """Apply one change; see `base.Store`."""
+        if self._closed:
+            raise StoreUnreadableError(_CLOSED)
         try:
             with self._lock.turn(ticket):
                 refusal = self._write(change, may_wait=ticket is not None)
@@ -105,7 +108,7 @@ class SqliteStore:
 
     def _read(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
         try:
-            with self._using() as handles, handles.reader() as db:
+            with self._using() as (handles, _), handles.reader() as db:
                 return read(db)
         except FAILURES as error:
             raise self._translated(error, Doing.READING) from error
@@ -113,8 +116,12 @@ class SqliteStore:
     def _write(self, change: Change, *, may_wait: bool) -> RequestError | None:
         """Apply a change while the lock is ours, and note whether that worked."""
         try:
-            with self._using() as handles:
-                refusal = self._transact(handles, change, may_wait=may_wait)
+            with self._using() as (handles, problem):
+                if problem:
+                    handles.flush_log()
+                    raise StoreUnwritableError(problem)
+                self._keep_log_short(handles, may_wait=may_wait)
+                refusal = self._transact(handles, change)
         except FAILURES as error:
             raise self._noted(self._translated(error, Doing.WRITING)) from error
         except StoreError as error:
@@ -124,11 +131,7 @@ class SqliteStore:
             self._board.note("")
         return refusal
 
-    def _transact(self, handles: Handles, change: Change, *, may_wait: bool) -> RequestError | None:
-        if problem := handles.displaced():
-            handles.flush_log()
-            raise StoreUnwritableError(problem)
-        self._keep_log_short(handles, may_wait=may_wait)
+    def _transact(self, handles: Handles, change: Change) -> RequestError | None:
         db = handles.writer
         doing = Doing.WRITING
         try:
@@ -157,34 +160,38 @@ class SqliteStore:
             handles.restart_log()
 
     @contextmanager
-    def _using(self) -> Iterator[Handles]:
-        """Lend the open database, of the file that has its name now if that is another one of ours."""
+    def _using(self) -> Iterator[tuple[Handles, str]]:
+        """Lend the open database, and say why nothing may be written to it ("" if it may)."""
         with self._opening:
-            handles = self._current()
+            handles, problem = self._current()
             handles.enter()
         try:
-            yield handles
+            yield handles, problem
         finally:
             handles.leave()
 
-    def _current(self) -> Handles:
+    def _current(self) -> tuple[Handles, str]:
+        """Return what is open, or open the file that has the database's name if that is another one of ours."""
         if self._closed:
-            raise StoreUnreadableError("the store is closed")
+            raise StoreUnreadableError(_CLOSED)
         if self._handles is None:
             self._handles = Handles(self._path)
-        elif self._handles.displaced():
+            return self._handles, ""
+        problem = self._handles.displaced()
+        if problem:
             # Unless there is a new file that can be used, reads go on from the old one; writes say what is wrong.
             with suppress(*FAILURES):
                 if self._handles.may_be_replaced():
-                    old, self._handles = self._handles, Handles(self._path)
+                    old, self._handles, problem = self._handles, Handles(self._path), ""
                     old.retire()
-        return self._handles
+        return self._handles, problem
 
     def _translated(self, error: Exception, doing: Doing) -> Exception:
         return translate(error, self._path, doing) or error
 
     def _noted(self, error: Exception) -> Exception:
         """Put a failure on the board, unless it only means to try again."""
-        if isinstance(error, StoreUnwritableError | StoreUnreadableError) and self._board.reason() != str(error):
+        lasting = isinstance(error, StoreUnwritableError | StoreUnreadableError) and not self._closed
+        if lasting and self._board.reason() != str(error):
             self._board.note(str(error))
         return error

@@ -1,0 +1,92 @@
+"""Does a layout lead to the next, and is any other refused?"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from pushgateway.model import MetricType
+from pushgateway.storage import schema
+from pushgateway.storage.schema import SchemaError
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    """A database of today's layout."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    schema.create(db)
+    yield db
+    db.close()
+
+
+def test_create(db: sqlite3.Connection) -> None:
+    """What `create` lays out is what `verify` expects."""
+    schema.verify(db)
+    assert schema.version(db) == schema.VERSION
+    assert schema.application_id(db) == int.from_bytes(b"PGMS", "big")
+
+
+def test_every_type_has_a_code() -> None:
+    """Each metric type is stored as a number of its own."""
+    assert set(schema.TYPES) == set(MetricType)
+    assert [schema.TYPES[schema.TYPE_CODES[type_]] for type_ in MetricType] == list(MetricType)
+
+
+def test_every_older_version_has_a_step() -> None:
+    """A step leads on from each version that was ever released."""
+    assert set(schema.MIGRATIONS) == set(range(1, schema.VERSION))
+
+
+def test_migrate(db: sqlite3.Connection) -> None:
+    """Steps are taken in order from the version found, and the version follows."""
+    db.execute("INSERT INTO headers (name, type, help, unit) VALUES ('x', 0, '', '')")
+    steps = {
+        1: lambda db: db.execute("ALTER TABLE groups ADD COLUMN expires_at REAL"),
+        2: lambda db: db.execute("UPDATE headers SET help = 'migrated'"),
+    }
+    schema.migrate(db, target=3, steps=steps)
+    assert schema.version(db) == 3
+    assert db.execute("SELECT help FROM headers").fetchall() == [("migrated",)]
+    assert db.execute("SELECT expires_at FROM groups").fetchall() == []
+    schema.migrate(db, target=3, steps=steps)
+
+
+def test_a_step_that_fails(db: sqlite3.Connection) -> None:
+    """A migration that fails in the middle leaves the layout as it was, rolled back by the caller."""
+    steps = {
+        1: lambda db: db.execute("CREATE TABLE more (x)"),
+        2: lambda db: db.execute("ALTER TABLE missing ADD COLUMN x"),
+    }
+    db.execute("BEGIN")
+    with pytest.raises(sqlite3.OperationalError):
+        schema.migrate(db, target=3, steps=steps)
+    db.execute("ROLLBACK")
+    schema.verify(db)
+    assert db.execute("SELECT name FROM sqlite_master WHERE name = 'more'").fetchall() == []
+
+
+def test_newer_than_the_program(db: sqlite3.Connection) -> None:
+    """A newer layout is refused, and says both versions."""
+    db.execute("PRAGMA user_version = 7")
+    with pytest.raises(SchemaError, match=r"version 7, made by a newer release; .* up to 1"):
+        schema.migrate(db)
+    with pytest.raises(SchemaError, match="version 7"):
+        schema.verify(db)
+
+
+def test_a_missing_step(db: sqlite3.Connection) -> None:
+    """A version that no step leads on from is refused."""
+    with pytest.raises(SchemaError, match="version 1, from which no migration to 2"):
+        schema.migrate(db, target=2, steps={})
+
+
+def test_verify(db: sqlite3.Connection) -> None:
+    """A database of another program, or without one of the tables, is refused."""
+    db.execute("DROP TABLE families")
+    with pytest.raises(SchemaError, match="no table families"):
+        schema.verify(db)
+    db.execute("PRAGMA application_id = 17")
+    with pytest.raises(SchemaError, match="application_id is 0x11 where 0x50474d53 was expected"):
+        schema.verify(db)

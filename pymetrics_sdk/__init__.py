@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pymetrics_sdk.errors import ConfigError, PushError, PymetricsError, Skip
+from pymetrics_sdk.instrumentation import WSGIMiddleware, instrument, track_http, uninstrument
 from pymetrics_sdk.job import Job, current_run, skip
 from pymetrics_sdk.measure import measure
 from pymetrics_sdk.metrics import Counter, Gauge, Histogram
@@ -21,8 +22,12 @@ __all__ = [
     "PymetricsError",
     "Run",
     "Skip",
+    "WSGIMiddleware",
     "__version__",
     "current_run",
+    "instrument",
     "measure",
     "skip",
+    "track_http",
+    "uninstrument",
 ]

@@ -279,7 +279,7 @@ def identify(
         or cronjob
         or job_name
         or Path(sys.argv[0] if script is None else script).stem
-        or "python"
+        or ("python" if script is None else "")
     )
     return Identity(
         job=name,

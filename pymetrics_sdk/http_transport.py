@@ -111,6 +111,9 @@ def _connect(connection: HTTPConnection, timer: _Timer) -> socket.socket:
 class _Adapter(HTTPAdapter):
     """An adapter whose connections know the deadline, through proxies too."""
 
+    pymetrics_own = True
+    """Tells the instrumentation of requests that this is the SDK's own push."""
+
     def __init__(self, timer: _Timer, context: ssl.SSLContext | None) -> None:
         self._context = context
         plain = type("_PushConnection", (_Connection,), {"timer": timer})

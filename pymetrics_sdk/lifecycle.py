@@ -14,15 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextvars import Token
-from dataclasses import replace
 from typing import Any
 
 from prometheus_client.core import Metric
 
 from pymetrics_sdk import cells, children, exposition, resources, telemetry
 from pymetrics_sdk.cells import Scope
-from pymetrics_sdk.environment import Settings, identify, read_settings
-from pymetrics_sdk.errors import ConfigError, PymetricsError
+from pymetrics_sdk.errors import PymetricsError
 from pymetrics_sdk.exits import Exit, Result, classify, watch
 from pymetrics_sdk.grouping import GroupingKey
 from pymetrics_sdk.push import Client, Outcome
@@ -30,6 +28,7 @@ from pymetrics_sdk.pusher import Finish, Pusher
 from pymetrics_sdk.report import PREFIX, Facts, final_families, heartbeat_families, start_families
 from pymetrics_sdk.run import Run
 from pymetrics_sdk.spec import JobSpec
+from pymetrics_sdk.target import resolve
 from pymetrics_sdk.transport import Deadline
 from pymetrics_sdk.version import __version__
 
@@ -52,6 +51,7 @@ class Life:
         clock: Unix time in seconds.
         timer: Seconds on a clock that nobody sets.
         watch_signals: Whether to install signal handlers, where that is possible.
+        script: The program that gives a nameless job its name. Default: this one.
     """
 
     def __init__(
@@ -62,15 +62,14 @@ class Life:
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
         watch_signals: bool = True,
+        script: str | None = None,
     ) -> None:
         run_id = os.urandom(16).hex()
         self.spec = spec
         self.scope = Scope(run_id)
         self.run = Run(self.scope, run_id=run_id, clock=clock, timer=timer)
         self.scope.owner = self.run
-        self.settings = _settings(spec, environ)
-        self.identity = identify(now=clock(), job=spec.name, version=spec.version, environ=environ)
-        self.key = _key(spec, self.settings, self.identity.job, self.identity.namespace, self.identity.shard)
+        self.target = resolve(spec, now=clock(), environ=environ, script=script)
         self.usage: tuple[resources.Usage, resources.Usage] | None = None
         self._clock = clock
         self._timer = timer
@@ -117,8 +116,7 @@ class Life:
         if os.getpid() != self._owner_pid or self._ended is not None:
             return None
         try:
-            elapsed = self._timer() - self._started
-            self._ended = ended or self._classify(error, elapsed)
+            self._ended = ended or self._classify(error)
             if error is not None:
                 self.run.count_exception(error)
             facts = self._facts(self._ended)
@@ -151,7 +149,7 @@ class Life:
     @property
     def timeout_seconds(self) -> float:
         """The total deadline of the final push."""
-        return self.settings.timeout_seconds
+        return self.target.settings.timeout_seconds
 
     @property
     def ended(self) -> Exit | None:
@@ -170,31 +168,41 @@ class Life:
                 cells.current.set(None)
 
     def _report_failure(self, outcome: Outcome) -> None:
-        logger.warning("the final push of %s failed after %d attempts: %s", self.key, outcome.attempts, outcome.reason)
-        policy = self.spec.on_push_error or ("raise" if self.settings.strict else "log")
+        logger.warning(
+            "the final push of %s failed after %d attempts: %s", self.target.key, outcome.attempts, outcome.reason
+        )
+        policy = self.spec.on_push_error or ("raise" if self.target.settings.strict else "log")
         if policy == "raise" and self._ended is not None and self._ended.result.is_good:
             outcome.check()
 
-    def _classify(self, error: BaseException | None, elapsed: float) -> Exit:
+    def is_late(self) -> bool:
+        """Whether the run has taken longer than its max_runtime."""
         limit = self.spec.max_runtime_seconds
+        return limit is not None and self._timer() - self._started > limit
+
+    def _classify(self, error: BaseException | None) -> Exit:
         received, fatal = (watch.received, watch.fatal) if self._watching else (None, None)
-        return classify(error, signum=received, fatal=fatal, late=limit is not None and elapsed > limit)
+        return classify(error, signum=received, fatal=fatal, late=self.is_late())
 
     def _open_pusher(self) -> None:
-        for problem in self.settings.problems:
+        for problem in self.target.settings.problems:
             logger.warning("ignored: %s", problem)
-        if self.settings.disabled or not self.settings.gateway_url:
-            logger.debug("%s: nothing is pushed: %s", self.key, "disabled" if self.settings.disabled else "no gateway")
+        if self.target.settings.disabled or not self.target.settings.gateway_url:
+            logger.debug(
+                "%s: nothing is pushed: %s",
+                self.target.key,
+                "disabled" if self.target.settings.disabled else "no gateway",
+            )
             return
         telemetry.announce_errors()
-        client = Client(self.settings, on_attempt=telemetry.count_attempt)
+        client = Client(self.target.settings, on_attempt=telemetry.count_attempt)
         self._pusher = Pusher(client, heartbeat=self._push_heartbeat, heartbeat_seconds=self.spec.heartbeat_seconds)
         _register_atexit()
         facts = self._facts(None)
         self._pusher.send_soon(lambda client, deadline: self._push_start(client, deadline, facts))
 
     def _push_start(self, client: Client, deadline: Deadline, facts: Facts) -> Outcome:
-        first = self.spec.schedule is not None and _has_no_deadline(client, self.key, deadline)
+        first = self.spec.schedule is not None and _has_no_deadline(client, self.target.key, deadline)
         return self._push(client, deadline, start_families(facts, with_deadline=first))
 
     def _push_heartbeat(self, client: Client, deadline: Deadline) -> Outcome:
@@ -212,7 +220,7 @@ class Life:
             "X-Pymetrics-Sequence": str(self._sequence),
             "X-Pymetrics-Run-Start": repr(self._started_at),
         }
-        return client.push(self.key, exposition.render(families), deadline=deadline, headers=headers)
+        return client.push(self.target.key, exposition.render(families), deadline=deadline, headers=headers)
 
     def _collected(self) -> list[Metric]:
         """Return the numbers of the run, of the process, and of child processes."""
@@ -235,7 +243,7 @@ class Life:
         )
         return Facts(
             spec=self.spec,
-            identity=self.identity,
+            identity=self.target.identity,
             run_id=self.run.run_id,
             sdk_version=__version__,
             started_at=self._started_at,
@@ -252,25 +260,6 @@ class Life:
             children=kids,
             cgroup=resources.read_cgroup(),
         )
-
-
-def _settings(spec: JobSpec, environ: Mapping[str, str] | None) -> Settings:
-    settings = read_settings(environ)
-    if spec.gateway:
-        settings = settings.with_gateway(spec.gateway)
-    if spec.timeout_seconds is not None:
-        settings = replace(settings, timeout_seconds=spec.timeout_seconds)
-    return settings
-
-
-def _key(spec: JobSpec, settings: Settings, job: str, namespace: str, shard: str) -> GroupingKey:
-    labels = {"namespace": namespace, "shard": shard, **settings.labels, **spec.labels}
-    try:
-        return GroupingKey.of(job, labels)
-    except ConfigError as error:
-        # The job's own labels were checked when it was made, so this is PYMETRICS_LABELS.
-        logger.warning("PYMETRICS_LABELS is ignored: %s", error)
-        return GroupingKey.of(job, {"namespace": namespace, "shard": shard, **spec.labels})
 
 
 def _has_no_deadline(client: Client, key: GroupingKey, deadline: Deadline) -> bool:

@@ -199,6 +199,10 @@ class Run:
             return
         self.newest = value if self.newest is None else max(self.newest, value)
 
+    def count_error(self, error_type: str) -> None:
+        """Count an error that is no exception here, as what ended a command."""
+        cells.add(self.scope.family(EXCEPTIONS).cell((error_type,)), 1.0)
+
     def count_exception(self, error: BaseException) -> None:
         """Count an exception by its class, once a run, however many scopes it passes."""
         if not isinstance(error, Exception):
@@ -206,7 +210,7 @@ class Run:
         counted: set[int] = vars(error).setdefault(_COUNTED, set())
         if id(self) not in counted:
             counted.add(id(self))
-            cells.add(self.scope.family(EXCEPTIONS).cell((type(error).__name__,)), 1.0)
+            self.count_error(type(error).__name__)
 
     def _records(self, outcome: str) -> cells.Cell:
         return self.scope.family(RECORDS).cell((outcome,))

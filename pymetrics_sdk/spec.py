@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pymetrics_sdk.durations import Duration, seconds
+from pymetrics_sdk.environment import split_gateway_url
 from pymetrics_sdk.errors import ConfigError
 from pymetrics_sdk.grouping import GroupingKey
 from pymetrics_sdk.schedule import Schedule
@@ -73,6 +74,8 @@ class JobSpec:
             raise ConfigError("on_push_error", f"{on_push_error!r} is neither 'log' nor 'raise'")
         plan = Schedule.of(cron=schedule, zone=tz, every=every)
         GroupingKey.of(name or "unnamed", labels)
+        if gateway:
+            split_gateway_url(gateway, setting="gateway")
         return cls(
             name=name,
             schedule=plan,

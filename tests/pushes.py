@@ -157,7 +157,9 @@ def families(draw: st.DrawFn) -> list[str]:
         lines.append(f"# HELP {name} {draw(st.sampled_from(HELPS))}")
     if kind in ("histogram", "summary"):
         return lines + draw(parts(name, kind))
-    samples = draw(st.lists(st.tuples(label_parts(), values()), max_size=3))
+    samples = draw(
+        st.lists(st.tuples(label_parts(), values()), min_size=draw(st.sampled_from((0, 1, 1, 1))), max_size=3)
+    )
     return lines + [f"{name}{labels} {value}" for labels, value in samples]
 
 
@@ -168,7 +170,7 @@ def parts(draw: st.DrawFn, name: str, kind: str) -> list[str]:
     lines = []
     counts = st.integers(0, 10).map(str) if draw(st.integers(0, 9)) else values()
     shared = draw(label_parts())
-    for part in draw(st.lists(st.sampled_from(("bound", "bound", "_sum", "_count", "")), max_size=5)):
+    for part in draw(st.lists(st.sampled_from(("bound", "bound", "_sum", "_count", "")), min_size=1, max_size=5)):
         if part == "bound":
             lines.append(f"{stem}{draw(label_parts(bound=bound))} {draw(counts if kind == 'histogram' else values())}")
         else:
@@ -179,7 +181,11 @@ def parts(draw: st.DrawFn, name: str, kind: str) -> list[str]:
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
     """A body of a few families, sometimes interleaved, edited, or without its last LF."""
-    lines = [line for family in draw(st.lists(families(), max_size=3)) for line in family]
+    lines = [
+        line
+        for family in draw(st.lists(families(), min_size=draw(st.sampled_from((0, 1, 1, 1))), max_size=3))
+        for line in family
+    ]
     if draw(st.integers(0, 4)) == 0:
         lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(ODD_LINES)))
     if draw(st.integers(0, 9)) == 0:

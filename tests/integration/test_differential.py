@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.data.contract.differences import DIFFERENCES, Outcome, Step
+from tests.data.contract.differences import DIFFERENCES, MALFORMED, Outcome, Step
 from tests.exposition import Exposition
 from tests.harness import Gateway, Original, Service
 from tests.pushes import sequences
 from tests.rows import TIMES
 
 BOUNDED = settings(
-    max_examples=250,
+    max_examples=400,
     derandomize=True,
     deadline=None,
     database=None,
@@ -24,10 +24,6 @@ BOUNDED = settings(
 """Derandomised, so that a failure in a test run is one of the change under test; the soak is for finding new ones."""
 
 SOAK = settings(BOUNDED, max_examples=10_000, derandomize=False, print_blob=True)
-
-
-MALFORMED = 0
-"""Stands for the status of a scrape that no scraper could read."""
 
 
 class Pair:

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["DIFFERENCES", "Difference", "Outcome", "Step"]
+__all__ = ["DIFFERENCES", "MALFORMED", "Difference", "Outcome", "Step"]
+
+MALFORMED = 0
+"""Stands for the status of a scrape that no scraper could read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,10 @@ class Difference:
 
 
 FLOAT = rb"[-+.\w]+"
-COUNT_RE = re.compile(rb"(?m)^[ \t]*\w+?(?:_bucket|_count)[ \t]*(?:\{.*\})?[ \t]*(" + FLOAT + rb")[ \t]*$")
+COUNT_RE = re.compile(
+    rb"(?m)^[ \t]*(?:\w+?(?:_bucket|_count)[ \t]*(?:\{.*\})?|\w+[ \t]*\{.*le=.*\})[ \t]*(" + FLOAT + rb")[ \t]*$"
+)
+"""Lines that are counts of a histogram, if their family is one: any line with le is a bucket then."""
 
 
 def odd_counts(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
@@ -95,15 +101,20 @@ def quoted_name(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Ou
 
 
 def gauge_histogram(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
-    """1.11.3 has gauge histograms, in two spellings."""
-    return (
-        theirs.status == 400 and re.search(r'unknown metric type "gauge_?histogram"', theirs.text.lower()) is not None
-    )
+    """1.11.3 has gauge histograms, in two spellings; 1.5.1 refuses one and cannot expose the other."""
+    in_body = re.search(rb"gauge_?histogram", step.body, re.IGNORECASE) is not None
+    refused = theirs.status == 400 and "unknown metric type" in theirs.text
+    return in_body and (refused or theirs.scrape_status == MALFORMED)
 
 
 def quote_in_help(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
     r"""1.11.3 reads \" in a help text."""
-    return theirs.status == 400 and "invalid escape sequence '\"'" in theirs.text and rb"\"" in step.body
+    return theirs.status == 400 and "invalid escape sequence '\\\"'" in theirs.text and rb"\"" in step.body
+
+
+def backslash_in_type(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
+    """A backslash in a type makes it an unknown one; the original drops the backslash and reads on."""
+    return (ours.status, theirs.status) == (400, 200) and re.search(rb"(?m)TYPE.*\\.*$", step.body) is not None
 
 
 def key_labels(step: Step) -> list[tuple[str, bytes]]:
@@ -114,13 +125,30 @@ def key_labels(step: Step) -> list[tuple[str, bytes]]:
 
 def empty_key_label(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
     """An empty label in a key is the same as none (Q2, Q7): for the original it is another group."""
-    labels = key_labels(step)
-    return ours.status in (200, 202, 400) and any(value.strip(b"=") == b"" for _, value in labels[1:])
+    if "parsing" in ours.text + theirs.text:
+        return False
+    if not empty_labels(step):
+        earlier = any(empty_labels(before) for before in history)
+        return earlier and "was collected before with the same name and label values" in theirs.text
+    alike = ours.status == theirs.status and without_empty(ours) == without_empty(theirs)
+    overrides = any(re.search(rb"[{ ,]" + name.encode() + rb"[ \t]*=", step.body) for name in empty_labels(step))
+    return alike or overrides or bool(history)
+
+
+def empty_labels(step: Step) -> list[str]:
+    """The names of a path's labels that have an empty value, plain or encoded."""
+    return [name.removesuffix("@base64") for name, value in key_labels(step)[1:] if value.strip(b"=") == b""]
+
+
+def without_empty(outcome: Outcome) -> list[object]:
+    """The exposed lines, empty labels left out."""
+    return sorted((name, [pair for pair in labels if pair[1]], value) for name, labels, value in outcome.lines)
 
 
 def key_not_utf8(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
     """A key that is not UTF-8 is refused before the store is touched; it bricks the original (Q1)."""
-    return ours.status == theirs.status == 400 and theirs.scrape_status == 500 and "UTF-8" in ours.text
+    accepted = (theirs.status, theirs.scrape_status) == ((202, 200) if step.method == "DELETE" else (400, 500))
+    return ours.status == 400 and "UTF-8" in ours.text and accepted
 
 
 def empty_label_twins(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
@@ -135,7 +163,7 @@ def empty_label_twins(step: Step, history: tuple[Step, ...], ours: Outcome, thei
 def empty_instance_twins(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
     """The same for the label instance, which is empty in every series without one."""
     series = [(name, tuple(label for label in labels if label[1])) for name, labels, _ in theirs.lines]
-    return (ours.status, theirs.status) == (400, 200) and len(set(series)) < len(series)
+    return (ours.status, theirs.status) == (400, 200) and len(set(series)) < len(series) and "before" in ours.text
 
 
 def histogram_with_le(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
@@ -146,7 +174,7 @@ def histogram_with_le(step: Step, history: tuple[Step, ...], ours: Outcome, thei
 
 def pushed_times(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
     """push_failure_time_seconds in a body is always ignored (Q5); the original stores it at a group's second push."""
-    return b"push_failure_time_seconds" in step.body and ours.status in (200, 400)
+    return b"push_failure_time_seconds" in step.body and ours.status == 200
 
 
 def cut_gzip(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
@@ -178,6 +206,7 @@ DIFFERENCES = tuple(
         quoted_name,
         gauge_histogram,
         quote_in_help,
+        backslash_in_type,
         empty_key_label,
         empty_label_twins,
         empty_instance_twins,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pushgateway.errors import ParseError
-from pushgateway.formats.numbers import parse_float, saturate_uint64, uint64_or_none
+from pushgateway.formats.numbers import parse_float, uint64_or_none, wrap_uint64
 from pushgateway.formats.quoting import quote
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 from pushgateway.names import is_metric_name
@@ -165,7 +165,7 @@ class Draft:
         for index, (name, text) in enumerate(labels):
             if name == self.bound_label:
                 labels = labels[:index] + labels[index + 1 :]
-                bound = self._bound(text)
+                bound = self.bound(text)
                 break
         series = self._series.get(labels)
         if series is None:
@@ -188,7 +188,12 @@ class Draft:
         finish = _Series.summary if self.type is MetricType.SUMMARY else _Series.histogram
         return tuple(finish(series, labels) for labels, series in self._series.items())
 
-    def _bound(self, text: str) -> float:
+    def bound(self, text: str) -> float:
+        """Read the value of the bound label.
+
+        Raises:
+            ParseError: It is not a number.
+        """
         try:
             return parse_float(text)
         except ValueError:
@@ -198,7 +203,7 @@ class Draft:
     def _count(self, value: float, what: str) -> float:
         """Return a count as an int where it is one; the rest differs by type as in the original."""
         if self.type is MetricType.SUMMARY:
-            return saturate_uint64(value)
+            return wrap_uint64(value)
         whole = uint64_or_none(value)
         if whole is not None:
             return whole

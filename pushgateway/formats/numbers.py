@@ -10,7 +10,7 @@ import math
 import re
 from typing import Final
 
-__all__ = ["UINT64_LIMIT", "format_value", "parse_float", "saturate_uint64", "uint64_or_none"]
+__all__ = ["UINT64_LIMIT", "format_value", "parse_float", "uint64_or_none", "wrap_uint64"]
 
 UINT64_LIMIT: Final = 2.0**64
 """The first double that an unsigned 64-bit integer cannot hold."""
@@ -78,12 +78,10 @@ def uint64_or_none(value: float) -> int | None:
     return None
 
 
-def saturate_uint64(value: float) -> int:
-    """Cast to an unsigned 64-bit integer as Go on amd64 does: truncated, negative numbers wrapped around.
+def wrap_uint64(value: float) -> int:
+    """Cast to an unsigned 64-bit integer as Go does: truncated, negative numbers wrapped around.
 
-    Counts of summaries are cast so in the original, whatever was pushed. What no cast defines (NaN, infinities, numbers
-    out of range) becomes what that processor makes of it: 0, but 2**63 for large negative numbers.
+    The original casts the counts of summaries so, whatever was pushed. What Go leaves open (NaN, infinities and numbers
+    out of range) is 2**63, as observed on amd64.
     """
-    if -(2.0**63) <= value < UINT64_LIMIT:
-        return int(value) % 2**64
-    return 2**63 if value < 0 else 0
+    return int(value) % 2**64 if -(2.0**63) <= value < UINT64_LIMIT else 2**63

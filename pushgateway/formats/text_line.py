@@ -258,6 +258,8 @@ class _Line:
             self._check_label(name, pairs, target)
             self._at += 1
             pairs[name] = self._label_value()
+            if target is not None and name == target.draft.bound_label:
+                target.draft.bound(pairs[name])  # checked even if it is repeated, when only the last one counts
             separator = self._skip_blanks()
             if separator not in ",}":
                 self._fail(f"unexpected end of label value {quote(pairs[name])}", _LABELS_HINT)

@@ -1,0 +1,109 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushgateway.errors import UnsupportedMediaError
+from pushgateway.formats import (
+    BodyFormat,
+    accepted_encoding,
+    body_format,
+    exposition_content_type,
+    request_encoding,
+)
+
+PROTOBUF = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "", "text/plain", "text/plain; version=0.0.4", "application/json", "application/x-www-form-urlencoded",
+        "application/openmetrics-text; version=1.0.0", "nonsense", ";;;", '"', "application/vnd.google.protobuf",
+        "application/vnd.google.protobuf; encoding=text; proto=io.prometheus.client.MetricFamily",
+        "application/vnd.google.protobuf; encoding=delimited; proto=other",
+    ],
+)  # fmt: skip
+def test_whatever_is_not_delimited_protobuf_is_text(content_type: str) -> None:
+    """Any Content-Type but the one of delimited protobuf is read as text 0.0.4, as by the original."""
+    assert body_format(content_type) is BodyFormat.TEXT
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        PROTOBUF,
+        "Application/VND.google.protobuf;encoding=delimited;proto=io.prometheus.client.MetricFamily",
+        'application/vnd.google.protobuf; PROTO="io.prometheus.client.MetricFamily"; encoding="delimited"; x=y',
+    ],
+)
+def test_delimited_protobuf_is_refused_by_name(content_type: str) -> None:
+    """A protobuf body, however its header is spelt, is refused with an error that says that it is not read yet."""
+    with pytest.raises(UnsupportedMediaError, match="protobuf is not read yet"):
+        body_format(content_type)
+
+
+@pytest.mark.parametrize(
+    ("header", "encoding"),
+    [("", "identity"), ("identity", "identity"), ("gzip", "gzip"), ("GZip", "gzip"), (" gzip ", "gzip")],
+)
+def test_request_encodings(header: str, encoding: str) -> None:
+    """Bodies come as they are or as gzip, in any case."""
+    assert request_encoding(header) == encoding
+
+
+@pytest.mark.parametrize("header", ["gzip, gzip", "gzip,", "deflate", "br", "zstd", "snappy", "gzip;q=1", "*"])
+def test_other_request_encodings_are_refused(header: str) -> None:
+    """Lists and unknown encodings are refused, and the error says what can be sent."""
+    with pytest.raises(UnsupportedMediaError, match="gzip, identity"):
+        request_encoding(header)
+
+
+@pytest.mark.parametrize(
+    ("header", "encoding"),
+    [
+        ("", "identity"), ("gzip", "gzip"), ("GZIP", "gzip"), ("zstd", "zstd"), ("br, deflate", "identity"),
+        ("*", "identity"), ("gzip, *", "identity"), ("gzip, identity", "identity"), ("gzip, *;q=0.5", "gzip"),
+        ("gzip;q=0.5, identity", "identity"), ("gzip, identity;q=0.5", "gzip"), ("identity;q=0.2, gzip;q=0.3", "gzip"),
+        ("gzip;q=0", "identity"), ("gzip;q=0.0, zstd", "zstd"), ("*;q=0", "identity"), ("identity;q=0, gzip", "gzip"),
+        ("gzip, deflate, br, zstd", "zstd"), ("gzip;q=1.0, zstd;q=0.9", "gzip"), ("gzip ; q=0.7 , zstd; q=0.6", "gzip"),
+        ("gzip;q=nonsense", "identity"), ("gzip;q=2", "identity"), (",, gzip,", "gzip"),
+    ],
+)  # fmt: skip
+def test_accepted_encodings(header: str, encoding: str) -> None:
+    """The highest q-value wins, ties and wildcards are for identity, q=0 is a no; zstd beats gzip where both may be."""
+    assert accepted_encoding(header) == encoding
+
+
+@pytest.mark.parametrize(
+    ("accept", "escaping"),
+    [
+        ("", "underscores"),
+        ("*/*", "underscores"),
+        ("text/plain", "underscores"),
+        ("text/plain;escaping=dots", "dots"),
+        ("text/plain; version=0.0.4; escaping=values", "values"),
+        ("text/plain;escaping=unheard-of", "underscores"),
+        ("text/plain;version=1.0.0;escaping=allow-utf-8,text/plain;version=0.0.4;q=0.2", "allow-utf-8"),
+        ("text/plain;version=0.0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.2", "underscores"),
+        ("text/plain;version=1.0.0;escaping=dots;q=0.2,text/plain;version=1.0.0;escaping=values;q=0.9", "dots"),
+        (PROMETHEUS_3, "allow-utf-8"),
+        (f"{PROTOBUF}; q=0.7, {PROMETHEUS_3}", "allow-utf-8"),
+    ],
+)
+def test_expositions_are_text_and_say_the_escaping(accept: str, escaping: str) -> None:
+    """Whatever is accepted gets text 0.0.4, with the escaping of the last clause up to the one that matches."""
+    expected = f"text/plain; version=0.0.4; charset=utf-8; escaping={escaping}"
+    assert exposition_content_type(accept) == expected
+
+
+@given(st.text(alphabet=st.sampled_from('gzip,;=q.01 */"\\texval-')))
+def test_no_header_is_too_odd(header: str) -> None:
+    """Negotiation never fails, whatever a client sends; the answer is always one of ours."""
+    assert accepted_encoding(header) in {"gzip", "zstd", "identity"}
+    assert exposition_content_type(header).startswith("text/plain; version=0.0.4")
+    assert body_format(header) is BodyFormat.TEXT

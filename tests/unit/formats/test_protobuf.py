@@ -1,0 +1,125 @@
+import math
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushgateway.formats.protobuf import MetricFamilyMessage, decode_metrics, encode_metrics
+from pushgateway.model import Histogram, MetricFamily, MetricType, Sample, Summary
+from tests.unit.formats.format_strategies import family_lists, label_sets, thorough
+
+KINDS = {MetricType.COUNTER: "counter", MetricType.GAUGE: "gauge", MetricType.UNTYPED: "untyped"}
+
+
+def family(type: MetricType, *metrics: Any) -> MetricFamily:
+    return MetricFamily("x", type, "", metrics)
+
+
+def by_message_classes(families: Iterable[MetricFamily]) -> bytes:
+    """Serialise metrics the slow way, by setting the fields of messages."""
+    whole = MetricFamilyMessage()
+    for one in families:
+        for metric in one.metrics:
+            message = whole.metric.add()
+            for name, value in metric.labels:
+                message.label.add(name=name, value=value)
+            if metric.timestamp_ms is not None:
+                message.timestamp_ms = metric.timestamp_ms
+            if isinstance(metric, Sample):
+                getattr(message, KINDS[one.type]).value = metric.value
+            elif isinstance(metric, Summary):
+                message.summary.sample_count, message.summary.sample_sum = metric.count, metric.sum
+                for quantile, value in metric.quantiles:
+                    message.summary.quantile.add(quantile=quantile, value=value)
+            else:
+                is_float = type(metric.count) is float
+                setattr(message.histogram, "sample_count_float" if is_float else "sample_count", metric.count)
+                message.histogram.sample_sum = metric.sum
+                for bound, count in metric.buckets:
+                    counted = {"cumulative_count_float" if is_float else "cumulative_count": count}
+                    message.histogram.bucket.add(upper_bound=bound, **counted)
+    return bytes(whole.SerializeToString())
+
+
+@thorough
+@given(family_lists())
+def test_the_protobuf_library_reads_what_is_encoded_by_hand(families: list[MetricFamily]) -> None:
+    """Bytes written by hand are, once read, the same message as one made of the library's objects."""
+    by_hand = b"".join(map(encode_metrics, families))
+    assert MetricFamilyMessage.FromString(by_hand).SerializeToString() == by_message_classes(families)
+
+
+@thorough
+@given(family_lists())
+def test_encoding_loses_nothing(families: list[MetricFamily]) -> None:
+    """Decoding gives back every metric: order, minus zero, NaN, infinities, float counts and timestamps."""
+    for one in families:
+        assert repr(decode_metrics(one.type, encode_metrics(one))) == repr(one.metrics)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, math.inf, -math.inf, 5e-324, 1.7976931348623157e308])
+@pytest.mark.parametrize("type", KINDS)
+def test_every_double_survives(type: MetricType, value: float) -> None:
+    """The eight bytes of a value come back as they were."""
+    (metric,) = decode_metrics(type, encode_metrics(family(type, Sample((), value))))
+    assert isinstance(metric, Sample)
+    assert struct.pack("<d", metric.value) == struct.pack("<d", value)
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_every_count_survives(count: int) -> None:
+    """Counts are unsigned 64-bit integers, also beyond what a double can hold."""
+    histogram = Histogram((), ((1.0, count),), 0.0, count)
+    assert decode_metrics(MetricType.HISTOGRAM, encode_metrics(family(MetricType.HISTOGRAM, histogram))) == (histogram,)
+
+
+def test_families_concatenate() -> None:
+    """The bytes of two families, one after the other, decode to the metrics of both."""
+    first, second = Sample((("a", "1"),), 1.0), Sample((("a", "2"),), 2.0, 3)
+    data = encode_metrics(family(MetricType.GAUGE, first)) + encode_metrics(family(MetricType.GAUGE, second))
+    assert decode_metrics(MetricType.GAUGE, data) == (first, second)
+
+
+def test_no_metrics_are_no_bytes() -> None:
+    """A family without metrics is empty, and so it is read."""
+    assert encode_metrics(family(MetricType.GAUGE)) == b""
+    assert decode_metrics(MetricType.GAUGE, b"") == ()
+
+
+@pytest.mark.parametrize("length", [0, 61, 62, 122, 123, 124, 127, 128, 16_383, 16_384, 100_000])
+def test_lengths_of_any_number_of_bytes(length: int) -> None:
+    """Lengths at the borders of varints, of values, pairs and metrics, are encoded right."""
+    sample = Sample((("a" * (length // 2 + 1), "é" * length), ("b", "x" * length)), 1.0)
+    assert decode_metrics(MetricType.GAUGE, encode_metrics(family(MetricType.GAUGE, sample))) == (sample,)
+
+
+@thorough
+@given(st.lists(label_sets, max_size=3))
+def test_more_pairs_than_are_remembered(more: list[tuple[tuple[str, str], ...]]) -> None:
+    """A family with thousands of different labels is encoded as any other."""
+    labels = [(("id", str(number)),) for number in range(1_200)] + more
+    samples = tuple(Sample(pairs, 1.0) for pairs in labels)
+    assert decode_metrics(MetricType.GAUGE, encode_metrics(family(MetricType.GAUGE, *samples))) == samples
+
+
+def test_damaged_bytes_are_an_error() -> None:
+    """Bytes that are cut short are not taken for metrics."""
+    data = encode_metrics(family(MetricType.GAUGE, Sample((("a", "b"),), 1.0)))
+    with pytest.raises(DecodeError):
+        decode_metrics(MetricType.GAUGE, data[:-1])
+
+
+def test_fields_of_native_histograms_are_kept_in_messages() -> None:
+    """The message classes know native histograms, exemplars and start times, which later versions write."""
+    message = MetricFamilyMessage()
+    histogram = message.metric.add().histogram
+    histogram.schema = -1
+    histogram.positive_span.add(offset=-2, length=3)
+    histogram.positive_delta.extend([1, -1, 2])
+    histogram.exemplars.add(value=1.5).timestamp.seconds = 7
+    histogram.created_timestamp.nanos = 9
+    assert MetricFamilyMessage.FromString(message.SerializeToString()) == message

@@ -141,7 +141,7 @@ def _add_doctor(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="find out whether pushes from here arrive, and if not, why",
-        description="Show the settings in effect, resolve, connect, push to a group made for it, and delete that group.",
+        description="Show the settings, resolve, connect, push to a group made for it, and delete that group.",
         epilog="exit status: 0 pushes arrive; 1 they do not; 2 wrong usage.",
     )
     _add_target(parser)

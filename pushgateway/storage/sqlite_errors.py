@@ -17,8 +17,8 @@ from pushgateway.storage.schema import SchemaError
 
 __all__ = ["FAILURES", "Doing", "translate"]
 
-FAILURES: Final = (sqlite3.DatabaseError, OSError, SchemaError)
-"""What `translate` is for."""
+FAILURES: Final = (sqlite3.DatabaseError, OSError, SchemaError, ValueError, LookupError, TypeError)
+"""What `translate` is for. The last three come of rows that make no sense: a damaged page may still look like one."""
 
 
 class Doing(enum.Enum):
@@ -40,12 +40,14 @@ _REASONS: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_LOCKED: "another program has locked {path}",
     sqlite3.SQLITE_PROTOCOL: "another program has locked {path}",
     sqlite3.SQLITE_CORRUPT: "{path} is damaged; restore it from a backup",
+    sqlite3.SQLITE_CONSTRAINT: "{path} is damaged; restore it from a backup",
     sqlite3.SQLITE_NOTADB: "{path} is not a database any more; restore it from a backup",
 }
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# Nothing that the gateway writes violates a constraint, unless an index and its table contradict each other.
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT})
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 # The programmer's mistakes, which no operator can mend and no retry helps.
-_OURS: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE})
+_OURS: Final = frozenset({sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE})
 # After these a commit may have reached the disk or not: the log was written, and flushing it failed.
 _UNKNOWN_OUTCOME: Final = frozenset({sqlite3.SQLITE_IOERR})
 
@@ -68,8 +70,9 @@ def translate(error: Exception, path: str, doing: Doing) -> StoreError | None:
         reason = f"{error.filename or path}: {os.strerror(error.errno) if error.errno else error}"
         return (StoreUnreadableError if reading else StoreUnwritableError)(reason)
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None and type(error) is sqlite3.OperationalError:  # the module's own: text that is not UTF-8
-        return StoreUnreadableError(f"{path} is damaged; restore it from a backup ({error})")
+    # Without a code OperationalError is the module's own, for text that is not UTF-8.
+    if not isinstance(error, sqlite3.Error) or (code is None and type(error) is sqlite3.OperationalError):
+        return StoreUnreadableError(f"{path} is damaged; restore it from a backup ({type(error).__name__}: {error})")
     if code is None or code & 0xFF in _OURS:
         return None
     primary = code & 0xFF

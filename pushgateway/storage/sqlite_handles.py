@@ -110,19 +110,24 @@ class Handles:
             try:
                 found = os.stat(path)
             except OSError as error:
-                return f"{path} has been deleted or cannot be reached ({error.strerror})"
+                remedy = "" if path == self._path else "; restart the gateway"
+                return f"{path} has been deleted or cannot be reached ({error.strerror}){remedy}"
             if (found.st_dev, found.st_ino) != file:
-                return f"{path} has been replaced by another file"
+                return f"{path} has been replaced by another file{self._remedy(path)}"
         return ""
+
+    def _remedy(self, path: str) -> str:
+        if path != self._path:
+            return "; restart the gateway"
+        left = [beside for beside in self._files if beside != path and _is(beside, self._files[beside])]
+        return f"; remove {' and '.join(left)}, which belong to the file before" if left else ""
 
     def may_be_replaced(self) -> bool:
         """Return whether another file has the database's name, and nothing of the file before stands beside it.
 
         With the old log or its index in place SQLite would read the old pages as those of the new file.
         """
-        if not os.path.exists(self._path) or _identity(self._path) == self._files[self._path]:
-            return False
-        return not any(os.path.exists(path) and _identity(path) == file for path, file in self._files.items())
+        return os.path.exists(self._path) and not any(_is(path, file) for path, file in self._files.items())
 
     def _check_in_place(self) -> None:
         if problem := self.displaced():
@@ -210,6 +215,13 @@ class Handles:
             db.close()
         self._idle.clear()
         self.writer.close()
+
+
+def _is(path: str, file: tuple[int, int]) -> bool:
+    try:
+        return _identity(path) == file
+    except OSError:
+        return False
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def test_the_table(name: str, doing: Doing, expected: type[StoreError], words: s
 
 def test_mistakes_of_the_program_are_not_hidden() -> None:
     """What no operator can mend is raised as it is."""
-    assert translate(failure("SQLITE_CONSTRAINT", sqlite3.IntegrityError), "x", WRITING) is None
+    assert translate(failure("SQLITE_MISUSE", sqlite3.ProgrammingError), "x", WRITING) is None
     assert translate(sqlite3.ProgrammingError("closed"), "x", READING) is None
 
 
@@ -70,5 +70,21 @@ def test_other_failures() -> None:
     foreign = translate(SchemaError("it is not ours"), "/data/x.db", WRITING)
     assert isinstance(foreign, StoreUnwritableError)
     assert foreign.reason == "/data/x.db cannot be used: it is not ours"
-    damaged = translate(sqlite3.OperationalError("Could not decode to UTF-8 column"), "x", READING)
-    assert isinstance(damaged, StoreUnreadableError)
+
+
+@pytest.mark.parametrize("doing", Doing)
+@pytest.mark.parametrize(
+    "error",
+    [
+        failure("SQLITE_CONSTRAINT_UNIQUE", sqlite3.IntegrityError),
+        sqlite3.OperationalError("Could not decode to UTF-8 column"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        KeyError(17),
+        TypeError("tuple indices must be integers"),
+    ],
+)
+def test_rows_that_make_no_sense(error: Exception, doing: Doing) -> None:
+    """What only a damaged page can bring about is reported as damage."""
+    translated = translate(error, "/data/x.db", doing)
+    assert isinstance(translated, StoreUnreadableError)
+    assert "/data/x.db is damaged" in translated.reason

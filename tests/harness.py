@@ -31,7 +31,7 @@ import pytest
 
 from tests.exposition import Exposition
 
-__all__ = ["Gateway", "Original", "Reply", "Service", "exchange", "free_port", "poll", "require_program"]
+__all__ = ["Gateway", "Original", "Reply", "Service", "exchange", "free_port", "poll", "processes", "require_program"]
 
 START_SECONDS = 30.0
 """How long a start may take: one needs under a second, a machine shared by many runs may be 20 times slower."""

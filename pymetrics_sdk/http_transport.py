@@ -222,7 +222,8 @@ class HttpTransport:
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self._session.close()
-            raise TransportError(_plain(error)) from error
+            late = deadline.remaining() <= 0
+            raise TransportError("no answer before the push deadline" if late else _plain(error)) from error
         body = _read(answer, request.max_body_bytes)
         return Response(answer.status_code, body, {name.lower(): value for name, value in answer.headers.items()})
 

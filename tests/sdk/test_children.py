@@ -1,0 +1,271 @@
+"""Forks and child processes: nobody pushes for a parent, nobody hangs, and every count comes home."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sdk.support import ScriptedGateway, child, run_child
+
+HEAD = """
+import concurrent.futures, multiprocessing, os, signal, sys, threading, time
+from pymetrics_sdk import Counter, Gauge, Histogram, Job, current_run, measure
+rows = Counter("rows_total", "Rows.", ["kind"])
+sizes = Histogram("size_bytes", "Sizes.", buckets=(10, 100))
+level = Gauge("level_ratio", "A level.")
+@measure
+def work(number):
+    rows.labels("even" if number % 2 == 0 else "odd").inc()
+    sizes.observe(number)
+    level.set(number)
+    current_run().record("processed")
+    return number
+"""
+
+
+@pytest.fixture
+def gateway() -> Iterator[ScriptedGateway]:
+    with ScriptedGateway() as server:
+        yield server
+
+
+def run(gateway: ScriptedGateway, body: str) -> None:
+    """Run a program that begins with HEAD and guards its main part, as spawn needs; it must end well and silently."""
+    indented = body.replace("\n", "\n    ")
+    source = f"{HEAD}\nif __name__ == '__main__':\n    {indented}\n"
+    # From a file: a spawned child imports the main module again, which `-c` has none of.
+    status, _, error = run_child(
+        f"""
+import pathlib, subprocess, sys, tempfile
+with tempfile.TemporaryDirectory() as directory:
+    path = pathlib.Path(directory, "program.py")
+    path.write_text({source!r})
+    sys.exit(subprocess.run([sys.executable, str(path)]).returncode)
+""",
+        gateway=gateway.url,
+    )
+    assert (status, error) == (0, "")
+
+
+def test_a_forked_child_never_pushes_for_its_parent(gateway: ScriptedGateway) -> None:
+    """A child of os.fork that leaves the run's block, exits or dies by a signal pushes nothing."""
+    run(
+        gateway,
+        """
+with Job("parent"):
+    rows.labels("mine").inc()
+    for end in (lambda: None, lambda: sys.exit(3), lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        pid = os.fork()
+        if pid == 0:
+            rows.labels("child").inc()
+            end()
+            break
+        os.waitpid(pid, 0)
+if pid == 0:
+    os._exit(0)
+""",
+    )
+    assert len(gateway.finals) == 1
+    group = gateway.group("parent")
+    assert group["batch_job_last_result", {"result": "success"}] == 1
+    assert group["rows_total", {"kind": "mine"}] == 1
+    assert ("rows_total", {"kind": "child"}) not in group
+
+
+def test_a_forked_child_dies_by_sigterm_as_without_a_run(gateway: ScriptedGateway) -> None:
+    """The run's signal handlers are the parent's: a forked child has the previous ones."""
+    run(
+        gateway,
+        """
+with Job("parent"):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(30)
+    time.sleep(0.1)
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+""",
+    )
+    assert gateway.group("parent")["batch_job_last_result", {"result": "success"}] == 1
+
+
+@pytest.mark.parametrize("holder", ["ours", "prometheus_client"])
+def test_a_fork_while_a_thread_holds_a_metrics_lock_does_not_hang(gateway: ScriptedGateway, holder: str) -> None:
+    """The child gets new locks, so that it can count although the thread that held the old one does not exist in it."""
+    run(
+        gateway,
+        f"""
+import prometheus_client
+from pymetrics_sdk import cells
+with Job("parent"):
+    theirs = prometheus_client.Counter("theirs_total", "Theirs.", ["kind"], registry=current_run().registry)
+    theirs.labels("a").inc()
+    lock = cells._lock if {holder!r} == "ours" else theirs._lock
+    held, release = threading.Event(), threading.Event()
+    def hold():
+        with lock:
+            held.set()
+            release.wait()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(5)
+        rows.labels("child").inc()
+        theirs.labels("a").inc()
+        theirs.labels("b").inc()
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    release.set()
+    thread.join()
+    assert status == 0, status
+""",
+    )
+
+
+POOLS = {
+    "Pool, fork, terminated": "with multiprocessing.get_context('fork').Pool(2) as pool: pool.map(work, range(20))",
+    "Pool, spawn, terminated": "with multiprocessing.get_context('spawn').Pool(2) as pool: pool.map(work, range(20))",
+    "Pool, forkserver": "with multiprocessing.get_context('forkserver').Pool(2) as pool: pool.map(work, range(20))",
+    "Pool, closed and joined": """pool = multiprocessing.get_context('fork').Pool(2)
+        pool.map(work, range(20)); pool.close(); pool.join()""",
+    "ProcessPoolExecutor": """with concurrent.futures.ProcessPoolExecutor(2) as pool:
+            list(pool.map(work, range(20)))""",
+    "Process, fork": """children = [multiprocessing.get_context('fork').Process(target=work, args=(n,)) for n in range(20)]
+        [each.start() for each in children]; [each.join() for each in children]""",
+}
+
+
+@pytest.mark.parametrize("statement", POOLS.values(), ids=POOLS)
+def test_the_counts_of_child_processes_come_home(gateway: ScriptedGateway, statement: str) -> None:
+    """Counters, histograms, measured calls and records of children are in the parent's push, each exactly once."""
+    run(
+        gateway,
+        f"""
+    with Job("parent"):
+        work(100)
+        {statement}
+""".strip(),
+    )
+    group = gateway.group("parent")
+    assert group["rows_total", {"kind": "even"}] == 11
+    assert group["rows_total", {"kind": "odd"}] == 10
+    assert group["size_bytes_count"] == 21
+    assert group["size_bytes_sum"] == 290
+    assert group.total("function_calls_total", {"function": "work", "result": "ok"}) == 21
+    assert group["level_ratio"] == 100
+    if "fork" in statement and "forkserver" not in statement:
+        assert group["batch_job_records", {"outcome": "processed"}] == 21
+
+
+def test_a_killed_child_loses_only_its_own_last_moments(gateway: ScriptedGateway) -> None:
+    """What a child had counted when SIGKILL took it is there."""
+    run(
+        gateway,
+        """
+def victim():
+    for number in range(10):
+        work(number)
+    os.kill(os.getpid(), signal.SIGKILL)
+with Job("parent"):
+    process = multiprocessing.get_context("fork").Process(target=victim)
+    process.start()
+    process.join()
+""",
+    )
+    assert gateway.group("parent").total("rows_total") == 10
+
+
+def test_grandchildren_count_too(gateway: ScriptedGateway) -> None:
+    """A child's own children mirror into the child's directory, which the parent follows."""
+    run(
+        gateway,
+        """
+def middle():
+    process = multiprocessing.get_context("fork").Process(target=work, args=(1,))
+    process.start()
+    process.join()
+    work(2)
+with Job("parent"):
+    process = multiprocessing.get_context("fork").Process(target=middle)
+    process.start()
+    process.join()
+""",
+    )
+    assert gateway.group("parent").total("rows_total") == 2
+
+
+def test_many_series_of_a_child_outgrow_its_first_file(gateway: ScriptedGateway) -> None:
+    """A child's file grows with its series."""
+    run(
+        gateway,
+        """
+many = Counter("many_total", "Many.", ["number"], max_series=3000)
+def count():
+    for number in range(2000):
+        many.labels(str(number) * 5).inc()
+with Job("parent"):
+    process = multiprocessing.get_context("fork").Process(target=count)
+    process.start()
+    process.join()
+""",
+    )
+    assert gateway.group("parent").total("many_total") == 2000
+
+
+def test_a_thread_pool_counts_for_the_only_run(gateway: ScriptedGateway) -> None:
+    """A thread of a ThreadPoolExecutor has no context of its own; with one run open it is clear which one is meant."""
+    run(
+        gateway,
+        """
+with Job("parent"):
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(20)))
+""",
+    )
+    group = gateway.group("parent")
+    assert group.total("rows_total") == 20
+    assert group["batch_job_records", {"outcome": "processed"}] == 20
+
+
+def test_a_job_inside_a_child_pushes_for_itself(gateway: ScriptedGateway) -> None:
+    """A child process may be a job of its own, with its own group."""
+    run(
+        gateway,
+        """
+def inner():
+    with Job("child"):
+        work(1)
+with Job("parent"):
+    process = multiprocessing.get_context("fork").Process(target=inner)
+    process.start()
+    process.join()
+""",
+    )
+    assert gateway.group("child")["batch_job_last_result", {"result": "success"}] == 1
+    assert gateway.group("parent")["batch_job_last_result", {"result": "success"}] == 1
+
+
+def test_sigterm_to_the_parent_of_a_pool_is_pushed(gateway: ScriptedGateway) -> None:
+    """A pool inside a job does not keep SIGTERM from being pushed and from ending the process."""
+    script = f"""{HEAD}
+def slow(number):
+    work(number)
+    time.sleep(30)
+with Job("parent"):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        result = pool.map_async(slow, range(2))
+        time.sleep(0.5)
+        print("ready")
+        result.get()
+"""
+    with child(script, gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        assert process.finish()[0] == -signal.SIGTERM
+    group = gateway.group("parent")
+    assert group["batch_job_last_result", {"result": "cancellation"}] == 1
+    assert group.total("rows_total") == 2

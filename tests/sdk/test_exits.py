@@ -1,0 +1,365 @@
+"""Every way in which a process can end: is it pushed, and is the exit status the one that it would have had anyway?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import textwrap
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sdk.support import ScriptedGateway, child, reply, run_child, stall
+
+PUSH_DEADLINE_SECONDS = 5.0
+
+
+@pytest.fixture
+def gateway() -> Iterator[ScriptedGateway]:
+    with ScriptedGateway() as server:
+        yield server
+
+
+def script(body: str, *, instrumented: bool = True, prelude: str = "") -> str:
+    """A program whose `main` is a job, or is not; everything else is the same."""
+    head = """
+        import asyncio, os, signal, sys, threading, time
+        from pymetrics_sdk import Job, skip
+        """
+    lines = [
+        textwrap.dedent(head),
+        textwrap.dedent(prelude),
+        "def plain(function): return function",
+        "decorate = " + ("Job('exits')" if instrumented else "plain"),
+        textwrap.dedent(body),
+    ]
+    return "\n".join(lines)
+
+
+ENDS = {
+    "return": ("main()", "success", 0),
+    "sys.exit(0)": ("sys.exit(0)", "success", 0),
+    "sys.exit(None)": ("sys.exit()", "success", 0),
+    "sys.exit(3)": ("sys.exit(3)", "failure", 3),
+    "sys.exit('text')": ("sys.exit('no input')", "failure", 1),
+    "exception": ("raise ValueError('secret')", "error", 1),
+    "KeyboardInterrupt": ("raise KeyboardInterrupt", "cancellation", 130),
+    "own SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", "cancellation", 143),
+}
+
+
+@pytest.mark.parametrize(("statement", "result", "code"), ENDS.values(), ids=ENDS)
+def test_each_end_has_its_result_and_keeps_its_exit_status(
+    gateway: ScriptedGateway, statement: str, result: str, code: int
+) -> None:
+    """However a job ends, its result and code are pushed, and its exit status is that of the uninstrumented program."""
+    statement = "pass" if statement == "main()" else statement
+    body = f"""
+        @decorate
+        def main():
+            {statement}
+        main()
+        """
+    plain, _, _ = run_child(script(body, instrumented=False))
+    status, _, error = run_child(script(body), gateway=gateway.url)
+    assert status == plain
+    group = gateway.group("exits")
+    assert group["batch_job_last_result", {"result": result}] == 1
+    assert group.total("batch_job_last_result") == 1
+    assert group["batch_job_last_exit_code"] == code
+    assert ("secret" in error) == (statement.startswith("raise ValueError"))
+    assert "secret" not in gateway.finals[0].body
+
+
+def test_a_skip_is_a_success_that_did_nothing(gateway: ScriptedGateway) -> None:
+    """skip() ends the run with its own result, sets last_success and leaves exit status 0."""
+    body = """
+        @decorate
+        def main():
+            rows = [] or skip("nothing to bill")
+        print(main())
+        """
+    status, out, _ = run_child(script(body), gateway=gateway.url)
+    assert (status, out.strip()) == (0, "None")
+    group = gateway.group("exits")
+    assert group["batch_job_last_result", {"result": "skip"}] == 1
+    assert "batch_job_last_success_timestamp_seconds" in group
+    assert "batch_job_last_failure_timestamp_seconds" not in group
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", ["sync", "asyncio", "context manager"])
+def test_a_signal_from_outside_is_pushed_and_stays_honest(
+    gateway: ScriptedGateway, signum: signal.Signals, kind: str
+) -> None:
+    """SIGTERM and SIGINT in any kind of job are pushed as cancellation, and the process still dies by that signal."""
+    bodies = {
+        "sync": """
+            @decorate
+            def main():
+                print("ready")
+                time.sleep(30)
+            main()
+            """,
+        "asyncio": """
+            @decorate
+            async def main():
+                print("ready")
+                await asyncio.sleep(30)
+            asyncio.run(main())
+            """,
+        "context manager": """
+            async def main():
+                async with Job("exits"):
+                    print("ready")
+                    await asyncio.sleep(30)
+            asyncio.run(main())
+            """,
+    }
+    with child(script(bodies[kind]), gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signum)
+        started = time.monotonic()
+        status, _, _ = process.finish()
+    assert status == -signum
+    assert time.monotonic() - started < PUSH_DEADLINE_SECONDS + 1
+    group = gateway.group("exits")
+    assert group["batch_job_last_result", {"result": "cancellation"}] == 1
+    assert group["batch_job_last_exit_code"] == 128 + signum
+    assert len(gateway.finals) == 1
+
+
+def test_finally_blocks_run_on_sigterm(gateway: ScriptedGateway) -> None:
+    """A signal unwinds the stack, so that a job can clean up."""
+    body = """
+        @decorate
+        def main():
+            try:
+                print("ready")
+                time.sleep(30)
+            finally:
+                print("cleaned", flush=True)
+        main()
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        status, out, _ = process.finish()
+    assert (status, out.strip()) == (-signal.SIGTERM, "cleaned")
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="a PID namespace needs root")
+def test_pid_1_ends_with_128_plus_n(gateway: ScriptedGateway) -> None:
+    """As PID 1, for which the kernel ignores a default action, the job pushes and exits with 143."""
+    body = """
+        @decorate
+        def main():
+            assert os.getpid() == 1
+            print("ready")
+            os.kill(1, signal.SIGTERM)
+            time.sleep(30)
+        main()
+        """
+    with child(script(body), gateway=gateway.url, prefix=["unshare", "--pid", "--fork"]) as process:
+        process.wait_for("ready")
+        status, _, error = process.finish()
+    assert status == 143, error
+    assert gateway.group("exits")["batch_job_last_result", {"result": "cancellation"}] == 1
+
+
+@pytest.mark.parametrize("metric", ["Counter", "prometheus_client.Counter"])
+def test_a_signal_while_a_metrics_lock_is_held_does_not_deadlock(gateway: ScriptedGateway, metric: str) -> None:
+    """The interrupted code may hold a metric's lock: it lets go while the stack unwinds, then the pusher collects."""
+    body = f"""
+        import prometheus_client
+        from pymetrics_sdk import Counter, cells, current_run
+        @decorate
+        def main():
+            if {metric!r} == "Counter":
+                lock = cells._lock
+                Counter("held_total", "Held.").inc()
+            else:
+                held = prometheus_client.Counter("held_total", "Held.", registry=current_run().registry)
+                held.inc()
+                lock = held._value._lock
+            with lock:
+                print("ready")
+                time.sleep(30)
+        main()
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        status, _, _ = process.finish()
+    assert status == -signal.SIGTERM
+    assert gateway.group("exits")["held_total"] == 1
+
+
+def test_a_signal_during_the_final_push_lets_it_finish(gateway: ScriptedGateway) -> None:
+    """A signal that comes while the final push is under way is delivered after it; the result stays what it was."""
+
+    def slow(connection: object, stop: object) -> None:
+        process.send(signal.SIGTERM)
+        stop.wait(0.5)
+        reply(200)(connection, stop)
+
+    slow.__qualname__ = "reply.slow"
+    gateway._pending.append(slow)
+    body = """
+        @decorate
+        def main():
+            return 1
+        main()
+        time.sleep(30)
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        status, _, _ = process.finish()
+    assert status == -signal.SIGTERM
+    assert gateway.group("exits")["batch_job_last_result", {"result": "success"}] == 1
+
+
+def test_a_second_signal_ends_a_push_that_hangs(gateway: ScriptedGateway) -> None:
+    """Whoever sends a second signal does not wait for the deadline."""
+    gateway._pending.append(stall)
+    body = """
+        @decorate
+        def main():
+            print("ready")
+            time.sleep(30)
+        main()
+        """
+    with child(script(body), gateway=gateway.url, PYMETRICS_TIMEOUT="30s") as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while not gateway.finals and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send(signal.SIGTERM)
+        started = time.monotonic()
+        status, _, _ = process.finish()
+    assert status == -signal.SIGTERM
+    assert time.monotonic() - started < 5
+
+
+HANDLERS = {
+    "exits": ("def handler(*_): sys.exit(7)", 7, "cancellation"),
+    "sets a flag": ("def handler(*_): stop.set()", 0, "success"),
+    "raises": ("def handler(*_): raise RuntimeError('stop')", 1, "error"),
+}
+
+
+@pytest.mark.parametrize(("handler", "code", "result"), HANDLERS.values(), ids=HANDLERS)
+def test_the_jobs_own_handler_stays_in_charge(gateway: ScriptedGateway, handler: str, code: int, result: str) -> None:
+    """A handler that the job had installed is called, and what it does has the effect that it has without the SDK."""
+    prelude = f"""
+        stop = threading.Event()
+        {handler}
+        signal.signal(signal.SIGTERM, handler)
+        """
+    body = """
+        @decorate
+        def main():
+            print("ready")
+            for _ in range(1500):
+                time.sleep(0.02)
+                if stop.is_set(): return
+        main()
+        assert signal.getsignal(signal.SIGTERM) is handler
+        """
+    statuses = []
+    for instrumented in (False, True):
+        source = script(body, instrumented=instrumented, prelude=prelude)
+        with child(source, gateway=gateway.url if instrumented else "") as process:
+            process.wait_for("ready")
+            process.send(signal.SIGTERM)
+            statuses.append(process.finish()[0])
+    assert statuses == [code, code]
+    assert gateway.group("exits")["batch_job_last_result", {"result": result}] == 1
+
+
+def test_an_ignored_signal_stays_ignored(gateway: ScriptedGateway) -> None:
+    """Under nohup or in the background of a shell, where SIGINT is ignored, a run ignores it too."""
+    body = """
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        @decorate
+        def main():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+        main()
+        """
+    assert run_child(script(body), gateway=gateway.url)[0] == 0
+    assert gateway.group("exits")["batch_job_last_result", {"result": "success"}] == 1
+
+
+def test_handlers_are_put_back(gateway: ScriptedGateway) -> None:
+    """After the last run the process has the handlers that it had before."""
+    body = """
+        @decorate
+        def main():
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        main()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        """
+    status, _, error = run_child(script(body), gateway=gateway.url)
+    assert status == 0, error
+
+
+def test_two_jobs_in_one_loop_both_push_on_sigterm(gateway: ScriptedGateway) -> None:
+    """The process dies only after the last of its runs has pushed."""
+    body = """
+        async def one(name):
+            async with Job(name):
+                await asyncio.sleep(30)
+        async def main():
+            tasks = asyncio.gather(one("first"), one("second"))
+            await asyncio.sleep(0.1)
+            print("ready")
+            await tasks
+        asyncio.run(main())
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        status, _, _ = process.finish()
+    assert status == -signal.SIGTERM
+    for name in ("first", "second"):
+        assert gateway.group(name)["batch_job_last_result", {"result": "cancellation"}] == 1
+
+
+def test_a_run_left_open_is_pushed_at_exit(gateway: ScriptedGateway) -> None:
+    """A generator that nobody finishes, or a run in a daemon thread, is pushed when the interpreter ends."""
+    body = """
+        def work():
+            with Job("daemon"):
+                time.sleep(30)
+        threading.Thread(target=work, daemon=True).start()
+        Job("open").__enter__()
+        time.sleep(0.2)
+        """
+    status, _, error = run_child(script(body), gateway=gateway.url)
+    assert status == 0, error
+    for name in ("daemon", "open"):
+        assert gateway.group(name)["batch_job_last_result", {"result": "cancellation"}] == 1
+
+
+def test_a_killed_job_shows_that_it_was_running(gateway: ScriptedGateway) -> None:
+    """Nobody can push after SIGKILL; the start push and the heartbeats say that a run began and when it was last seen."""
+    body = """
+        @Job("killed", heartbeat="100ms")
+        def main():
+            time.sleep(30)
+        main()
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        deadline = time.monotonic() + 10
+        while not any("last_heartbeat" in each.body for each in gateway.received) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send(signal.SIGKILL)
+        assert process.finish()[0] == -signal.SIGKILL
+    group = gateway.group("killed")
+    assert group["batch_job_running"] == 1
+    assert "batch_job_last_heartbeat_timestamp_seconds" in group
+    assert "batch_job_last_result" not in " ".join(group.families)

@@ -34,10 +34,10 @@ from pushgateway.storage.sqlite_writes import apply_change, give_back_space
 from pushgateway.storage.status import StatusBoard
 from pushgateway.storage.writerlock import LOCK_SUFFIX, WriterLock
 
-__all__ = ["SqliteStore"]
+__all__ = ["LOG_LIMIT_BYTES", "SqliteStore"]
 
-_LOG_LIMIT_BYTES: Final = 64 << 20
-"""From when on a write waits for reads, so that the log can start again."""
+LOG_LIMIT_BYTES: Final = 64 << 20
+"""At which size of the log, and again after as much more, a write waits for reads, so that the log can start again."""
 
 _CLOSED: Final = "the store is closed"
 _T = TypeVar("_T")
@@ -67,6 +67,7 @@ class SqliteStore:
         self._opening = threading.Lock()
         self._handles: Handles | None = None
         self._closed = False
+        self._log_limit_bytes = LOG_LIMIT_BYTES
 
     def apply(self, change: Change, ticket: Ticket | None) -> None:
         """Apply one change; see `base.Store`."""
@@ -154,10 +155,12 @@ class SqliteStore:
 
         That waits for the reads under way, so whoever may not wait is sent to where waiting is allowed.
         """
-        if handles.log_bytes() > _LOG_LIMIT_BYTES:
+        size = handles.log_bytes()
+        if size > self._log_limit_bytes:
             if not may_wait:
                 raise WouldBlockError("the database's log has to start again first")
-            handles.restart_log()
+            # Somebody who never stops reading costs a wait now and then, not with every write.
+            self._log_limit_bytes = LOG_LIMIT_BYTES if handles.restart_log() else size + LOG_LIMIT_BYTES
 
     @contextmanager
     def _using(self) -> Iterator[tuple[Handles, str]]:

@@ -137,9 +137,14 @@ class Handles:
         """Return the size of the write-ahead log."""
         return os.stat(self._real_path + _LOG).st_size
 
-    def restart_log(self) -> None:
-        """Move the log into the database and cut it, waiting up to `BUSY_SECONDS` for reads; call as the writer."""
-        self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    def restart_log(self) -> bool:
+        """Move the log into the database and cut it, waiting for reads; call as the writer.
+
+        Returns:
+            False if a read was still under way after `BUSY_SECONDS`, and the log goes on.
+        """
+        busy, _, _ = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     def flush_log(self) -> None:
         """Move what can be moved of the log into the database, without waiting; call as the writer.

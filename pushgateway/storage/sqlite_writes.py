@@ -55,8 +55,8 @@ _RELEASE_HEADER: Final = """
 _FREE_PAGES_KEPT: Final = 1024
 """4 MiB: what a group that is deleted and pushed again may use without the file shrinking and growing each time."""
 
-_PAGES_GIVEN_BACK: Final = 256
-"""1 MiB a write: giving pages back means moving others, so a wiped giant goes in small steps, 1 ms each."""
+_PAGES_GIVEN_BACK: Final = 16
+"""With each write. Giving a page back means moving another, 0.08 ms each: with 256 a push after a wipe took 30 ms."""
 
 
 def apply_change(
@@ -92,8 +92,9 @@ def give_back_space(db: sqlite3.Connection) -> None:
     """
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     if free > _FREE_PAGES_KEPT and 4 * free > db.execute("PRAGMA page_count").fetchone()[0]:
-        # It works one page a step: only fetching everything runs it to its end.
-        db.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
+        # A page a call: the statement stops after each, and the sqlite3 module takes that for its end.
+        for _ in range(_PAGES_GIVEN_BACK):
+            db.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _push(db: sqlite3.Connection, push: Push, own: OwnFamilies, shapes_per_job: int) -> RequestError | None:

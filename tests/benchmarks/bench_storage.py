@@ -17,13 +17,11 @@ from multiprocessing.queues import Queue
 
 from pushgateway.errors import WouldBlockError
 from pushgateway.model import Form, GroupingKey, Push
-from pushgateway.storage import StatusBoard, Store, Ticket, open_store, prepare_store
+from pushgateway.storage import StatusBoard, Store, Ticket, open_store, prepare_store, sqlite_handles
 from tests.contract.values import family, key, push
 
 _FAMILIES = 10
 _SECONDS = 2.0
-_BATCH = 5_000
-_VARIANTS = 20
 
 
 def group(number: int, *, jobs: int) -> GroupingKey:
@@ -52,10 +50,15 @@ def filled(groups: int, *, jobs: int) -> Iterator[str]:
     """Yield the URL of a store with so many groups, written fast by leaving fsync out."""
     with tempfile.TemporaryDirectory() as directory:
         url = prepare_store(f"sqlite:{directory}/bench.db").url
-        store = open_store(url, board=StatusBoard(), own={})
-        for number in range(groups):
-            store.apply(twenty_samples(group(number, jobs=jobs), 1.0), None)
-        store.close()
+        settings = sqlite_handles._PRAGMAS
+        sqlite_handles._PRAGMAS = tuple(one.replace("synchronous = FULL", "synchronous = OFF") for one in settings)
+        try:
+            store = open_store(url, board=StatusBoard(), own={})
+            for number in range(groups):
+                store.apply(twenty_samples(group(number, jobs=jobs), 1.0), Ticket())
+            store.close()
+        finally:
+            sqlite_handles._PRAGMAS = settings
         yield url
 
 

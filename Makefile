@@ -6,7 +6,7 @@ PYTHON ?= python3
 LISTEN ?= 127.0.0.1:9091
 ARGS ?=
 BENCH ?= gateway
-SUITES := lint types layers unit contract integration e2e project
+SUITES := lint types layers unit contract sdk integration e2e project
 
 export PIP_CACHE_DIR := $(CURDIR)/.venv/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -23,7 +23,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n) env DEBIAN_FRONTEND=noni
 # An update that fails for one of several sources may still have brought what is needed.
 apt_install = { $(AS_ROOT) apt-get -qq update; $(AS_ROOT) apt-get -qq install --no-install-recommends --yes $(1); } >/dev/null 2>&1
 
-.PHONY: run test help lint format types layers unit contract integration e2e project bench soak clean programs
+.PHONY: run test help lint format types layers unit contract sdk integration e2e project bench soak clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -59,7 +59,7 @@ layers: .venv/.dev ## Check who imports whom
 unit contract project: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
 
-integration e2e: .venv/.dev programs ## The same, for suites that need a running gateway
+sdk integration e2e: .venv/.dev programs ## The same, for suites that need a running gateway
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
 
 soak: .venv/.dev programs ## Run the long forms of tests

@@ -1,4 +1,4 @@
-"""Does a fresh clone get the packages that the tests passed with, now and years from now?"""
+"""Does a fresh clone get what the tests passed with, now and years from now, and does it run all of them?"""
 
 from __future__ import annotations
 
@@ -61,3 +61,21 @@ def test_the_node_packages_are_locked_without_a_registry() -> None:
     assert packages
     assert all({"version", "integrity"} <= package.keys() and "resolved" not in package for package in packages)
     assert "omit-lockfile-registry-resolved=true" in (NODE / ".npmrc").read_text()
+
+
+def test_every_directory_of_tests_is_a_suite() -> None:
+    """`make test` runs each directory that holds tests: none is forgotten; those of types go with the type checker."""
+    makefile = (ROOT / "Makefile").read_text()
+    suites = set(re.findall(r"^SUITES := (.*)$", makefile, re.MULTILINE)[0].split())
+    directories = {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")}
+
+    assert directories - {"typing"} <= suites
+    assert "tests/typing" in makefile
+
+
+def test_continuous_integration_runs_what_everyone_runs() -> None:
+    """.ci/run sets CI=true, so that a missing program fails its tests, and runs `make test`, nothing else."""
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    commands = [line for line in lines if line and not line.startswith("#")]
+
+    assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "export CI=true", "exec make test"]

@@ -88,12 +88,12 @@ def test_own_modules_are_imported_at_the_top(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_module_says_which_question_it_answers(path: Path) -> None:
-    """The first line of a module's docstring is a question; the two packages themselves state what they are."""
+    """The first line of a module's docstring asks a question; the two packages themselves state what they are."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
     assert docstring, "no docstring"
     is_package_itself = path in {ROOT / "pushgateway" / "__init__.py", ROOT / "pymetrics_sdk" / "__init__.py"}
-    assert is_package_itself or docstring.splitlines()[0].endswith("?")
+    assert is_package_itself or "?" in docstring.splitlines()[0]
 
 
 def test_importing_the_sdk_is_cheap_and_inert() -> None:

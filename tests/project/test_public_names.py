@@ -11,7 +11,26 @@ import pytest
 import pymetrics_sdk
 from tests.project.pages import ROOT
 
-SDK_NAMES: tuple[str, ...] = ()
+SDK_NAMES = (
+    "SLO",
+    "ConfigError",
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "Job",
+    "PushError",
+    "PymetricsError",
+    "Run",
+    "Skip",
+    "WSGIMiddleware",
+    "__version__",
+    "current_run",
+    "instrument",
+    "measure",
+    "skip",
+    "track_http",
+    "uninstrument",
+)
 """What `from pymetrics_sdk import *` gives. Adding a name is a promise to keep it, removing one a major version."""
 
 MODULES = sorted(path for package in ("pushgateway", "pymetrics_sdk") for path in (ROOT / package).rglob("*.py"))
@@ -27,7 +46,7 @@ def declared(path: Path) -> list[str] | None:
 
 def test_the_names_of_the_sdk_are_pinned() -> None:
     """The SDK exports exactly these names."""
-    assert tuple(getattr(pymetrics_sdk, "__all__", ())) == SDK_NAMES
+    assert tuple(pymetrics_sdk.__all__) == SDK_NAMES
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

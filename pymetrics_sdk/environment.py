@@ -26,8 +26,8 @@ DEFAULT_TIMEOUT_SECONDS = 5.0
 """The total deadline of a final push, all retries included: what a job may cost at most when its gateway is gone."""
 
 _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_POD_OF_CRONJOB = re.compile(r"(?P<job>(?P<cronjob>.+)-(?P<minutes>\d{8,10}))(?:-\d+)?-[a-z0-9]{5}")
-_POD_OF_JOB = re.compile(r"(?P<job>.+?)(?:-\d+)?-[a-z0-9]{5}")
+_JOB_OF_CRONJOB = re.compile(r"(?P<cronjob>.+)-(?P<minutes>\d{8,10})")
+_POD_SUFFIX = re.compile(r"-[a-z0-9]{5}$")
 _WEEK_SECONDS = 7 * 86400.0
 
 
@@ -268,7 +268,10 @@ def identify(
     resource = _resource_attributes(env.get("OTEL_RESOURCE_ATTRIBUTES", ""))
     kubernetes = "KUBERNETES_SERVICE_HOST" in env or namespace_file.exists()
     pod = resource.get("k8s.pod.name") or env.get("POD_NAME") or (env.get("HOSTNAME", "") if kubernetes else "")
-    cronjob, job_name, scheduled = _from_pod_name(pod, now) if kubernetes else ("", "", None)
+    shard = _first(
+        env, "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX", "SLURM_ARRAY_TASK_ID"
+    )
+    cronjob, job_name, scheduled = _from_pod_name(pod, now, shard) if kubernetes else ("", "", None)
     cronjob = resource.get("k8s.cronjob.name", cronjob)
     job_name = resource.get("k8s.job.name", job_name)
     name = (
@@ -284,9 +287,7 @@ def identify(
     return Identity(
         job=name,
         namespace=_namespace(env, resource, namespace_file),
-        shard=_first(
-            env, "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX", "SLURM_ARRAY_TASK_ID"
-        ),
+        shard=shard,
         cronjob=cronjob,
         job_name=job_name,
         pod=pod,
@@ -317,13 +318,15 @@ def parse_labels_quietly(text: str) -> dict[str, str]:
         return {}
 
 
-def _from_pod_name(pod: str, now: float) -> tuple[str, str, float | None]:
+def _from_pod_name(pod: str, now: float, shard: str) -> tuple[str, str, float | None]:
     """Return CronJob, Job and the scheduled Unix time from a pod's name, as Kubernetes' controllers make it."""
-    match = _POD_OF_CRONJOB.fullmatch(pod)
+    job = _POD_SUFFIX.sub("", pod)
+    if shard:
+        job = job.removesuffix(f"-{shard}")
+    match = _JOB_OF_CRONJOB.fullmatch(job)
     if match and abs(int(match["minutes"]) * 60.0 - now) <= _WEEK_SECONDS:
-        return match["cronjob"], match["job"], int(match["minutes"]) * 60.0
-    match = _POD_OF_JOB.fullmatch(pod)
-    return "", match["job"] if match else pod, None
+        return match["cronjob"], job, int(match["minutes"]) * 60.0
+    return "", job, None
 
 
 def _resource_attributes(text: str) -> dict[str, str]:

@@ -222,8 +222,7 @@ class HttpTransport:
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self._session.close()
-            late = deadline.remaining() <= 0
-            raise TransportError("no answer before the push deadline" if late else _plain(error)) from error
+            raise TransportError(_plain(error)) from error
         body = _read(answer, request.max_body_bytes)
         return Response(answer.status_code, body, {name.lower(): value for name, value in answer.headers.items()})
 
@@ -252,11 +251,12 @@ def _plain(error: BaseException) -> str:
     """Return the innermost reason: requests wraps urllib3's errors, which wrap the operating system's."""
     reason: Any = error
     while True:
-        inner = getattr(reason, "reason", None) or next(
-            (arg for arg in reason.args if isinstance(arg, Exception)), None
-        )
+        wrapped = (arg for arg in reason.args if isinstance(arg, Exception))
+        inner = getattr(reason, "reason", None) or next(wrapped, None)
         if not isinstance(inner, Exception) or inner is reason:
             break
         reason = inner
-    text = str(reason)
-    return text.rpartition(">: ")[2] or type(reason).__name__
+    # Every socket operation is limited by the push's deadline and by nothing else.
+    if isinstance(reason, TimeoutError | urllib3.exceptions.TimeoutError) or "timed out" in str(reason):
+        return "no answer before the push deadline"
+    return str(reason).rpartition(">: ")[2] or type(reason).__name__

@@ -30,8 +30,8 @@ class SLO:
     name: str = ""
 
     def __post_init__(self) -> None:
-        for percentage in filter(None, (self.success, self.latency and self.latency[1])):
-            if not 0 < percentage < 100:
+        for percentage in (self.success, self.latency[1] if self.latency else None):
+            if percentage is not None and not 0 < percentage < 100:
                 raise ConfigError("slo", f"{percentage} is no percentage between 0 and 100")
         if self.latency and seconds(self.latency[0], setting="slo latency") not in DEFAULT_BUCKETS:
             raise ConfigError("slo latency", f"{self.latency[0]!r} must be one of {DEFAULT_BUCKETS} seconds")

@@ -134,7 +134,8 @@ POOLS = {
         pool.map(work, range(20)); pool.close(); pool.join()""",
     "ProcessPoolExecutor": """with concurrent.futures.ProcessPoolExecutor(2) as pool:
             list(pool.map(work, range(20)))""",
-    "Process, fork": """children = [multiprocessing.get_context('fork').Process(target=work, args=(n,)) for n in range(20)]
+    "Process, fork": """fork = multiprocessing.get_context('fork')
+        children = [fork.Process(target=work, args=(number,)) for number in range(20)]
         [each.start() for each in children]; [each.join() for each in children]""",
 }
 

@@ -346,7 +346,7 @@ def test_a_run_left_open_is_pushed_at_exit(gateway: ScriptedGateway) -> None:
 
 
 def test_a_killed_job_shows_that_it_was_running(gateway: ScriptedGateway) -> None:
-    """Nobody can push after SIGKILL; the start push and the heartbeats say that a run began and when it was last seen."""
+    """Nobody can push after SIGKILL; start push and heartbeats say that a run began and when it was last seen."""
     body = """
         @Job("killed", heartbeat="100ms")
         def main():

@@ -1,4 +1,4 @@
-"""Whatever the gateway does, the job's result is its own, and the process ends within the push deadline plus a second."""
+"""Whatever the gateway does, the job's result is its own, and it ends within the push deadline plus a second."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_credentials_in_the_url_become_basic_auth_and_are_not_logged() -> None:
 
 @pytest.mark.parametrize("token", ["", "abc"])
 def test_netrc_never_replaces_what_was_configured(tmp_path: Path, token: str) -> None:
-    """requests would send the password of ~/.netrc in place of a token, or where there should be none."""
+    """The library requests would send the password of ~/.netrc in place of a token, or where there should be none."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login netrc password netrc\n")
     with ScriptedGateway([reply(200)]) as gateway:
         run(gateway.url, HOME=str(tmp_path), PYMETRICS_TOKEN=token)

@@ -20,7 +20,6 @@ from pushgateway.errors import ParseError
 from pushgateway.formats.numbers import parse_float, uint64_or_none, wrap_uint64
 from pushgateway.formats.quoting import quote
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
-from pushgateway.names import is_metric_name
 
 __all__ = ["Draft", "Drafts", "Part", "Target"]
 
@@ -57,7 +56,7 @@ class Target(NamedTuple):
 
 
 class Drafts:
-    """The families of one body while it is read."""
+    """The families of one body while it is read. Names given to it are metric names: readers have checked them."""
 
     __slots__ = ("_drafts", "_targets")
 
@@ -66,11 +65,7 @@ class Drafts:
         self._targets: dict[str, Target] = {}
 
     def target(self, name: str) -> Target:
-        """Return where a sample of this name goes; a family that has no type yet becomes untyped.
-
-        Raises:
-            ParseError: The name is not a metric name.
-        """
+        """Return where a sample of this name goes; a family that has no type yet becomes untyped."""
         target = self._targets.get(name)
         if target is None:
             draft, part = self._find(name)
@@ -80,11 +75,7 @@ class Drafts:
         return target
 
     def described(self, name: str) -> Draft:
-        """Return the family that a HELP or TYPE line with this name speaks of.
-
-        Raises:
-            ParseError: The name is not a metric name.
-        """
+        """Return the family that a HELP or TYPE line with this name speaks of."""
         return self._find(name)[0]
 
     def build(self) -> tuple[MetricFamily, ...]:
@@ -106,11 +97,6 @@ class Drafts:
                 if stem is not None and stem.type in types:
                     return stem, part
                 break
-        if not is_metric_name(name):
-            raise ParseError(
-                f"invalid metric name {quote(name)}",
-                hint="a metric name has ASCII letters, digits, _ and :, and begins with no digit",
-            )
         draft = self._drafts[name] = Draft(name)
         return draft, Part.BOUND
 

@@ -134,12 +134,16 @@ _UNTYPED_VALUE: Final = b"\x2a\x09\x09"
 _LENGTHS: Final = tuple(bytes([length]) for length in range(128))
 """Varints of one byte: nearly all lengths."""
 
-_MAX_PAIRS: Final = 1000
-"""Beyond, a pair is more likely an identifier that never comes back, and keeping it costs more than it saves."""
+_MAX_PAIRS: Final = 8192
+_MAX_PAIR_BYTES: Final = 256
+"""Limits of what is remembered between calls, together a few megabytes at most."""
+
+_MAX_FAMILY: Final = 1000
+"""A larger family brings more identifiers that never come back than pairs that do, and keeps out of that memory."""
 
 
 class _PairFields(dict[tuple[str, str], bytes]):
-    """Label pairs as serialised ``label`` fields, each made once a family: most pairs stand in every metric."""
+    """Label pairs as serialised ``label`` fields: job, instance, method and so on come back in every push."""
 
     def __missing__(self, pair: tuple[str, str]) -> bytes:
         name, value = pair[0].encode(), pair[1].encode()
@@ -150,9 +154,14 @@ class _PairFields(dict[tuple[str, str], bytes]):
         else:
             fields = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(value)) + value
             encoded = _message(_LABEL, fields)
-        if len(self) < _MAX_PAIRS:
+        if len(encoded) <= _MAX_PAIR_BYTES:
+            if len(self) >= _MAX_PAIRS:
+                self.clear()
             self[pair] = encoded
         return encoded
+
+
+_remembered = _PairFields()
 
 
 def encode_metrics(family: MetricFamily) -> bytes:
@@ -165,7 +174,8 @@ def encode_metrics(family: MetricFamily) -> bytes:
         Bytes that concatenate with those of other families of the same name and type; b"" for no metrics.
     """
     value = _VALUE.get(family.type, _UNTYPED_VALUE)
-    pairs, double = _PairFields(), _double
+    double = _double
+    pairs = _remembered if len(family.metrics) <= _MAX_FAMILY else _PairFields()
     parts: list[bytes] = []
     for metric in family.metrics:
         labels = b"".join([pairs[pair] for pair in metric.labels])

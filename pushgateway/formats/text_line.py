@@ -175,6 +175,12 @@ class _Line:
         self._at += 1
         return _ESCAPED[character]
 
+    def _checked(self, name: str) -> str:
+        """Return a metric name that may have been quoted, and so may have any characters."""
+        if not is_metric_name(name):
+            self._fail(f"invalid metric name {quote(name)}", _METRIC_NAME_HINT)
+        return name
+
     # Comments
 
     def _comment(self) -> None:
@@ -191,7 +197,7 @@ class _Line:
             return
         if self._next() not in " \t":
             self._fail("invalid metric name in comment", _METRIC_NAME_HINT)
-        draft = self._drafts.described(name)
+        draft = self._drafts.described(self._checked(name))
         self._family = draft.name
         if self._skip_blanks() == "\n":
             return
@@ -233,7 +239,7 @@ class _Line:
             target.append(Sample(labels, value, timestamp_ms))
 
     def _target(self, name: str) -> Target:
-        target = self._drafts.target(name)
+        target = self._drafts.target(self._checked(name))
         self._family = target.draft.name
         return target
 

@@ -109,7 +109,7 @@ def plain(body: str, status: int = 200) -> Response:
 
 
 def _error(status: int, word: str, message: str, data: Mapping[str, object] | None = None) -> Response:
-    if "application/json" in request.environ.get("HTTP_ACCEPT", ""):
+    if _wants_json():
         values = {"status": "error", "errorType": word, "error": message, **(data or {})}
         response: Response = Answer(
             json.dumps(values, ensure_ascii=False) + "\n", status=status, content_type="application/json"
@@ -118,6 +118,14 @@ def _error(status: int, word: str, message: str, data: Mapping[str, object] | No
         response = plain(message + "\n", status)
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def _wants_json() -> bool:
+    # Text is the original's answer: whoever accepts anything, or prefers text, gets text.
+    if "application/json" not in request.environ.get("HTTP_ACCEPT", ""):
+        return False
+    accepted = request.accept_mimetypes
+    return accepted["application/json"] > 0 and accepted["application/json"] >= accepted["text/plain"]
 
 
 def _message(error: PushgatewayError) -> str:

@@ -44,6 +44,7 @@ FLAG_SETS: Mapping[str, tuple[str, ...]] = {
     "admin": ("--web.enable-admin-api",),
     "prefix": ("--web.route-prefix=pfx/", "--web.telemetry-path=/tele", "--web.enable-admin-api"),
     "external": ("--web.external-url=http://example.org/ext/",),
+    "lenient": ("--push.lenient-line-endings", "--web.enable-admin-api"),
     "unchecked": ("--push.disable-consistency-check", "--web.enable-admin-api"),
 }
 PREFIXES = {"prefix": "/pfx", "external": "/ext"}

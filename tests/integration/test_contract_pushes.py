@@ -28,3 +28,9 @@ def test_conflict(service: Service, row: Row) -> None:
 def test_exposition(service: Service, row: Row) -> None:
     """Section E: in which order and in which form samples are exposed."""
     check_row(service, row)
+
+
+@pytest.mark.parametrize(("service", "row"), cases("lenient.toml"), indirect=["service"])
+def test_lenient_line_endings(service: Service, row: Row) -> None:
+    """First table: what --push.lenient-line-endings accepts beside the format."""
+    check_row(service, row)

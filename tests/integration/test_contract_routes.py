@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import socket
 from typing import Any
@@ -39,7 +40,10 @@ def test_route(service: Service, row: dict[str, Any]) -> None:
         body = body[: len(body) - row.get("cut", 0)]
     if body is None and method in ("PUT", "POST"):
         body = b""
-    check_reply(service.request(method, target, body, row.get("send")), row)
+    if "bomb" in row:
+        body = b"".join(gzip.compress(bytes(10**7)) for _ in range(row["bomb"] // 10**7))
+    headers = row.get("send", {}) | ({"X-Long": "x" * row["long_header"]} if "long_header" in row else {})
+    check_reply(service.request(method, target, body, headers), row)
 
 
 def check_reply(reply: Reply, row: dict[str, Any]) -> None:
@@ -56,6 +60,8 @@ def check_reply(reply: Reply, row: dict[str, Any]) -> None:
         methods = (reply.header("Allow") or "").split(", ")
         assert methods == sorted(methods)
         assert ", ".join(name for name in methods if name != "HEAD") == row["allow"]
+    if "json" in row:
+        assert json.loads(reply.body).items() >= row["json"].items()
     for name, value in row.get("headers", {}).items():
         assert reply.header(name) == value, name
     for name in row.get("absent", ()):

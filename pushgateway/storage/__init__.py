@@ -56,6 +56,9 @@ def parse_url(url: str) -> str:
 def prepare_store(url: str) -> PreparedStore:
     """Create a database, or check one and bring it up to date; call it once, before the workers start.
 
+    Never call it in a process that has a store open on the file: it reads the file itself, and SQLite's locks are gone
+    when a process closes any descriptor of a file (https://sqlite.org/howtocorrupt.html, 2.2).
+
     Args:
         url: See `parse_url`.
 

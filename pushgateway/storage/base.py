@@ -13,11 +13,24 @@ Consistency. A checked push that would leave a state that cannot be scraped rais
 nothing but the group's failure time and reason (the group is created if need be). Checked against what is stored,
 inside the transaction: a family of the same name with another type in another group or among the gateway's own; names
 that collide with a stored histogram or summary through _bucket, _sum and _count, in both directions, including families
-that a POST leaves in the same group; the same series in a group of another shape. An unchecked push is stored all the
-same, and what conflicts is marked suspect. The cost is that of the push, whatever is stored.
+that a POST leaves in the same group; the same series in a group of another shape. What is inside the push, and in the
+group only to be replaced by it, has been checked before (`rules.check`). The cost is that of the push, and of what it
+replaces, whatever else is stored.
+
+Suspects. An unchecked push is stored all the same, and its families that conflict are marked suspect, until a later
+push of the family finds no conflict or removes it. So families that are not suspect never conflict with each other. A
+checked push is refused for a conflict with a suspect as for any other: to let it through would make it suspect as well.
+
+Limits. A job's groups have at most so many shapes, since each costs every push of the job a lookup; groups that no push
+has ever reached, because all were refused, do not count. A push beyond it, or with a family beyond what a row can hold,
+raises `LimitError`, checked or not, and sets the failure time.
 
 Blocking. Reads never wait for writers and never block them. `apply` waits for other writers as its ticket says.
-Neither sleeps in a busy handler.
+Neither sleeps in a busy handler, but where something that is not a gateway has locked the database.
+
+Failures. A store may be opened although its database is missing or damaged: every method then says so, and tries again
+when it is next called. `unwritable_reason` is shared by all processes with one `StatusBoard`: any write that fails for
+a reason that lasts sets it, any that succeeds clears it.
 
 Threads and processes. A store object belongs to the process that opened it (open it after the fork) and may be used by
 all its threads. After `close` every method raises `StoreUnreadableError`.
@@ -85,10 +98,11 @@ class Store(Protocol):
             ticket: None: do not wait for other writers. Else wait for them in this thread, then claim the ticket.
 
         Raises:
-            WouldBlockError: There is no ticket, and another writer is at work. Nothing was stored.
+            WouldBlockError: There is no ticket, and another writer is at work, or there is some other reason to wait.
+                Nothing was stored.
             StoreBusyError: The ticket expired before the turn came. Nothing was stored.
             InconsistentPushError: A checked push conflicts with what is stored. The failure time was stored.
-            LimitError: The push would exceed a limit of the store, such as shapes per job. The failure time was stored.
+            LimitError: The push would exceed a limit of the store. The failure time was stored.
             StoreUnwritableError: The database does not take writes. Reads go on.
             StoreUnreadableError: The database is damaged or the store is closed.
         """

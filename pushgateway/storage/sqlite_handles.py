@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import quote
 
+from pushgateway.errors import StoreUnwritableError
 from pushgateway.storage import schema
 
 __all__ = ["BUSY_SECONDS", "WAL_BYTES_KEPT", "Handles", "connect"]
@@ -40,8 +41,8 @@ _PRAGMAS: Final = (
     # KiB. Memory mapping is left off: a file that shrinks under it kills the process (SIGBUS).
     "PRAGMA cache_size = -8192",
 )
-_LOG: Final = "-wal"
-_BESIDE: Final = (_LOG, "-shm")
+# The write-ahead log and its index.
+_BESIDE: Final = ("-wal", "-shm")
 
 
 def connect(path: str, *, mode: str) -> sqlite3.Connection:
@@ -86,6 +87,7 @@ class Handles:
     def __init__(self, path: str) -> None:
         self._path = path
         self._real_path = os.path.realpath(path)
+        self._beside = [self._real_path + suffix for suffix in _BESIDE]
         self._idle: list[sqlite3.Connection] = []
         self._returned = threading.Condition()
         self._users = 0
@@ -96,31 +98,37 @@ class Handles:
             schema.verify(self.writer)
             # One reader from the start: reads go on when the file is deleted before the first of them.
             self._idle.append(self._open_reader())
-            self._files = {path: file} | {
-                self._real_path + suffix: _identity(self._real_path + suffix) for suffix in _BESIDE
-            }
+            self._files = {path: file} | {beside: _identity(beside) for beside in self._beside}
             self._check_in_place()
         except BaseException:
             self._close()
             raise
 
     def displaced(self) -> str:
-        """Return why what is committed here would be lost, "" if the files are where they were."""
-        for path, file in self._files.items():
-            try:
-                found = os.stat(path)
-            except OSError as error:
-                remedy = "" if path == self._path else "; restart the gateway"
-                return f"{path} has been deleted or cannot be reached ({error.strerror}){remedy}"
-            if (found.st_dev, found.st_ino) != file:
-                return f"{path} has been replaced by another file{self._remedy(path)}"
-        return ""
+        """Return why what is committed here would be lost, "" if the database is where it was.
 
-    def _remedy(self, path: str) -> str:
-        if path != self._path:
-            return "; restart the gateway"
-        left = [beside for beside in self._files if beside != path and _is(beside, self._files[beside])]
-        return f"; remove {' and '.join(left)}, which belong to the file before" if left else ""
+        One os.stat, since it is asked twice a push; `log_bytes` looks at the log.
+        """
+        problem = self._problem_with(self._path)
+        if problem:
+            left = [beside for beside in self._beside if _is(beside, self._files[beside])]
+            if left and os.path.exists(self._path):
+                problem += f"; remove {' and '.join(left)}, which belong to the file before"
+        return problem
+
+    def log_bytes(self) -> int:
+        """Return the size of the write-ahead log; call as the writer.
+
+        Raises:
+            StoreUnwritableError: Somebody has removed it. What it held has been moved into the database, if possible.
+        """
+        log = self._beside[0]
+        with suppress(OSError):
+            found = os.stat(log)
+            if (found.st_dev, found.st_ino) == self._files[log]:
+                return found.st_size
+        self.flush_log()
+        raise StoreUnwritableError(f"{self._problem_with(log)}; restart the gateway")
 
     def may_be_replaced(self) -> bool:
         """Return whether another file has the database's name, and nothing of the file before stands beside it.
@@ -128,14 +136,6 @@ class Handles:
         With the old log or its index in place SQLite would read the old pages as those of the new file.
         """
         return os.path.exists(self._path) and not any(_is(path, file) for path, file in self._files.items())
-
-    def _check_in_place(self) -> None:
-        if problem := self.displaced():
-            raise schema.SchemaError(f"{problem} while it was being opened")
-
-    def log_bytes(self) -> int:
-        """Return the size of the write-ahead log."""
-        return os.stat(self._real_path + _LOG).st_size
 
     def restart_log(self) -> bool:
         """Move the log into the database and cut it, waiting for reads; call as the writer.
@@ -194,6 +194,19 @@ class Handles:
             unused = not self._users
         if unused:
             self._close()
+
+    def _check_in_place(self) -> None:
+        for path in self._files:
+            if problem := self._problem_with(path):
+                raise schema.SchemaError(f"{problem} while it was being opened")
+
+    def _problem_with(self, path: str) -> str:
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            return f"{path} has been deleted or cannot be reached ({error.strerror})"
+        same = (found.st_dev, found.st_ino) == self._files[path]
+        return "" if same else f"{path} has been replaced by another file"
 
     def _borrow(self) -> sqlite3.Connection:
         with self._returned:

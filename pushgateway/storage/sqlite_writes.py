@@ -52,6 +52,9 @@ _RELEASE_HEADER: Final = """
     DELETE FROM headers WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM families WHERE header = ?1)
 """
 
+_MAX_FAMILY_BYTES: Final = 900_000_000
+"""Both forms and the hashes of a family in a group. SQLite's limit is 10^9 for a row (https://sqlite.org/limits.html)."""
+
 _FREE_PAGES_KEPT: Final = 1024
 """4 MiB: what a group that is deleted and pushed again may use without the file shrinking and growing each time."""
 
@@ -100,11 +103,14 @@ def give_back_space(db: sqlite3.Connection) -> None:
 def _push(db: sqlite3.Connection, push: Push, own: OwnFamilies, shapes_per_job: int) -> RequestError | None:
     group_id, shape = db.execute(_FIND_GROUP, (push.key.key,)).fetchone() or (NO_GROUP, None)
     shapes = shapes_of(db, push.key.job)
-    own_shape = json.dumps(push.key.shape, ensure_ascii=False, separators=(",", ":"))
+    own_shape = shape or json.dumps(push.key.shape, ensure_ascii=False, separators=(",", ":"))
     stored = _stored_rows(db, push, group_id)
     refusal: RequestError | None = None
     conflicts = Conflicts()
-    if shape is None and own_shape not in shapes and len(shapes) >= shapes_per_job:
+    largest = max((_size(family) for family in push.families), default=0)
+    if largest > _MAX_FAMILY_BYTES:
+        refusal = LimitError("family-bytes", allowed=_MAX_FAMILY_BYTES, seen=largest)
+    elif shape is None and own_shape not in shapes and len(shapes) >= shapes_per_job:
         refusal = LimitError("shapes-per-job", allowed=shapes_per_job, seen=len(shapes) + 1)
     else:
         others = [other for other in shapes if other != own_shape]
@@ -124,6 +130,10 @@ def _push(db: sqlite3.Connection, push: Push, own: OwnFamilies, shapes_per_job: 
         db.execute(_TOUCH_GROUP, (now, push.series, group_id))
     _store_families(db, push, group_id, stored, suspects=conflicts.names)
     return None
+
+
+def _size(family: StoredFamily) -> int:
+    return len(family.text) + len(family.metrics) + len(family.hashes)
 
 
 def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str, StoredRow]:

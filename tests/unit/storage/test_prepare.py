@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -58,12 +61,42 @@ def test_prepared_twice(tmp_path: Path) -> None:
     url = prepare_store(f"sqlite:{tmp_path}/x.db").url
     store = open_store(url, board=StatusBoard(), own={})
     store.apply(push(key(), family("x", group=key())), None)
-    prepare_store(url).cleanup()
-    assert len(store.groups()) == 1
     store.close()
+    prepare_store(url).cleanup()
     again = open_store(prepare_store(url).url, board=StatusBoard(), own={})
     assert len(again.groups()) == 1
     again.close()
+
+
+KILLED = """
+import os, signal, sys
+from pushgateway.storage import prepare_store, schema
+
+create = schema.create
+schema.create = lambda db: (create(db), os.kill(os.getpid(), signal.SIGKILL))
+prepare_store(sys.argv[1])
+"""
+
+
+def test_killed_while_created(tmp_path: Path) -> None:
+    """What a start leaves that was killed while it laid the database out is no obstacle to the next."""
+    url = f"sqlite:{tmp_path}/x.db"
+    killed = subprocess.run([sys.executable, "-c", KILLED, url], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "x.db").exists()
+    prepare_store(url)
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        schema.verify(db)
+
+
+def test_killed_before_the_log_was_on(tmp_path: Path) -> None:
+    """A database that does not use the write-ahead log yet is made to."""
+    url = prepare_store(f"sqlite:{tmp_path}/x.db").url
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    prepare_store(url)
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,14 +73,17 @@ def _measured(original: Any) -> Any:
 def _end_with_body(response: Any, call: ClientCall) -> None:
     """End the call when the body has been read, closed or thrown away."""
     raw = response.raw
-    release = getattr(raw, "release_conn", None)
-    if release is None or _is_read(raw):
+    if not hasattr(raw, "release_conn") or _is_read(raw):
         call.end()
         return
+    release = type(raw).release_conn
+    # Weak: a cycle would keep a response that is thrown away, and its connection, until the next garbage collection.
+    weak = weakref.ref(raw)
 
     def release_conn() -> Any:
         call.end()
-        return release()
+        alive = weak()
+        return None if alive is None else release(alive)
 
     # urllib3 gives a connection back at the end of the body, requests when a response is closed: both call this.
     raw.release_conn = release_conn

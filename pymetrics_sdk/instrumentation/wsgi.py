@@ -21,7 +21,7 @@ class WSGIMiddleware:
 
     Args:
         app: The application.
-        route: Returns the route's template for a finished request's environ. Default: what werkzeug (Flask) or bottle
+        route: Returns the route's template for the environ of a request when its response starts. Default: what werkzeug (Flask) or bottle
             matched; "" where nothing matched. It must not return raw paths.
     """
 
@@ -36,24 +36,28 @@ class WSGIMiddleware:
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             call.status = int(status[:3]) if status[:3].isdigit() else None
+            # Now, since Flask takes its request out of the environ before the body is closed.
+            call.route = self._matched(environ)
             return start_response(status, headers, *rest)
 
         try:
             body = self._app(environ, start)
         except BaseException as error:
-            self._end(call, environ, error)
+            self._end(call, error)
             raise
         measured = _SizedBody if hasattr(body, "__len__") else _Body
-        return measured(body, lambda error: self._end(call, environ, error))
+        return measured(body, lambda error: self._end(call, error))
 
-    def _end(self, call: ServerCall, environ: Environ, error: BaseException | None) -> None:
+    def _end(self, call: ServerCall, error: BaseException | None) -> None:
         if isinstance(error, Exception):
             call.status = 500  # what every server answers, or would have answered before the body began
-        try:
-            call.route = self._route(environ) or ""
-        except Exception:
-            call.route = ""  # the application's own function: its failure is not the request's
         call.end(error)
+
+    def _matched(self, environ: Environ) -> str:
+        try:
+            return self._route(environ) or ""
+        except Exception:
+            return ""  # the application's own function: its failure is not the request's
 
 
 class _Body:

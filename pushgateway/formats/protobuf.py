@@ -4,7 +4,7 @@ The field numbers are those of
 https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto.
 
 Serialised ``metric`` fields of a MetricFamily are the canonical form that a store keeps, since they are lossless and
-concatenate. They are written by hand, because every push pays for it: a sample takes 0.5 us here and 2.7 us by way of
+concatenate. They are written by hand, because every push pays for it: a sample takes 0.9 us here and 2.4 us by way of
 message objects. They are read through the message classes of the protobuf library, which know all fields, also those
 that this version does not write yet.
 """
@@ -22,7 +22,7 @@ from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricTyp
 
 __all__ = ["MetricFamilyMessage", "decode_metrics", "encode_metrics"]
 
-PACKAGE: Final = "io.prometheus.client"
+_PACKAGE: Final = "io.prometheus.client"
 
 _SCHEMA: Final = {
     "LabelPair": "name:string=1 value:string=2",
@@ -48,7 +48,7 @@ _SCHEMA: Final = {
 }
 """Messages and their fields, ``name:type=number``, with a star for repeated ones; all others are optional (proto2)."""
 
-METRIC_TYPES: Final = {
+_METRIC_TYPES: Final = {
     MetricType.COUNTER: 0,
     MetricType.GAUGE: 1,
     MetricType.SUMMARY: 2,
@@ -78,9 +78,9 @@ def _field(declaration: str) -> FieldDescriptorProto:
     if kind in _SCALARS:
         field.type = _SCALARS[kind]
     elif kind == "MetricType":
-        field.type, field.type_name = FieldDescriptorProto.TYPE_ENUM, f".{PACKAGE}.MetricType"
+        field.type, field.type_name = FieldDescriptorProto.TYPE_ENUM, f".{_PACKAGE}.MetricType"
     else:
-        package = "google.protobuf" if kind == "Timestamp" else PACKAGE
+        package = "google.protobuf" if kind == "Timestamp" else _PACKAGE
         field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{package}.{kind}"
     return field
 
@@ -92,18 +92,18 @@ def _family_class() -> Any:
     """
     file = descriptor_pb2.FileDescriptorProto(
         name="pushgateway/metrics.proto",
-        package=PACKAGE,
+        package=_PACKAGE,
         syntax="proto2",
         dependency=["google/protobuf/timestamp.proto"],
     )
-    values = [descriptor_pb2.EnumValueDescriptorProto(name=kind.name, number=n) for kind, n in METRIC_TYPES.items()]
+    values = [descriptor_pb2.EnumValueDescriptorProto(name=kind.name, number=n) for kind, n in _METRIC_TYPES.items()]
     file.enum_type.add(name="MetricType", value=values)
     for name, fields in _SCHEMA.items():
         file.message_type.add(name=name, field=map(_field, fields.split()))
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.MetricFamily"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.MetricFamily"))
 
 
 MetricFamilyMessage: Final = _family_class()

@@ -17,9 +17,9 @@ from pushgateway.formats.quoting import has_bad_utf8, quote, quote_character
 from pushgateway.model import MetricType, Sample
 from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, is_metric_name
 
-__all__ = ["MISSING_LF_HINT", "read_line"]
+__all__ = ["read_line"]
 
-MISSING_LF_HINT: Final = (
+_MISSING_LF_HINT: Final = (
     "the last line must end with a line feed; --push.lenient-line-endings accepts a body whose last line has none"
 )
 _END: Final = "unexpected end of input stream"
@@ -121,7 +121,7 @@ class _Line:
             ParseError: The body ends here.
         """
         if self._at >= len(self._text):
-            self._fail(_END, MISSING_LF_HINT)
+            self._fail(_END, _MISSING_LF_HINT)
         return self._text[self._at]
 
     def _skip_blanks(self) -> str:

@@ -204,13 +204,11 @@ def _hold_lock_and_set_up(path: str) -> None:
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if empty:
-        # Only possible before the first table.
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    db.execute("BEGIN EXCLUSIVE")
+    # Deferred, and auto_vacuum within: a start that is killed leaves an empty file, or one that carries our mark.
+    db.execute("BEGIN")
     try:
-        if empty:
+        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             schema.create(db)
         else:
             schema.migrate(db)

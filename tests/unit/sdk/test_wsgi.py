@@ -161,13 +161,13 @@ def test_flasks_route_is_its_template(gateway: InMemoryGateway) -> None:
     """app.wsgi_app = WSGIMiddleware(app.wsgi_app): the rule is the label, "" where nothing matched."""
     flask = pytest.importorskip("flask")
     app = flask.Flask("shop")
-    app.add_url_rule("/users/<int:number>", view_func=lambda number: str(number), endpoint="user")
+    app.add_url_rule("/users/<int:number>", view_func=lambda number: f"{number}", endpoint="user")
     app.wsgi_app = WSGIMiddleware(app.wsgi_app)
     with Job("served"):
         client = app.test_client()
-        assert client.get("/users/7").data == b"7"
-        assert client.get("/users/8").status_code == 200
-        assert client.get("/nothing").status_code == 404
+        assert client.get("/users/7", buffered=True).data == b"7"
+        assert client.get("/users/8", buffered=True).status_code == 200
+        assert client.get("/nothing", buffered=True).status_code == 404
     group = gateway.group(job="served")
     assert group.total(SECONDS + "_count", {"http_route": "/users/<int:number>"}) == 2
     assert group.total(SECONDS + "_count", {"http_response_status_code": "404"}) == 1

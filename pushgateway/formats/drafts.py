@@ -119,7 +119,7 @@ class Draft:
         samples: The samples of a counter, gauge or untyped family.
     """
 
-    __slots__ = ("_series", "bound_label", "help", "name", "samples", "type")
+    __slots__ = ("_bounds", "_series", "bound_label", "help", "name", "samples", "type")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -127,6 +127,7 @@ class Draft:
         self.help: str | None = None
         self.bound_label = ""
         self.samples: list[Sample] = []
+        self._bounds: dict[str, float] = {}  # every series has the same few
         self._series: dict[Labels, _Series] = {}
 
     def fix_type(self, type: MetricType = MetricType.UNTYPED) -> None:
@@ -180,11 +181,15 @@ class Draft:
         Raises:
             ParseError: It is not a number.
         """
+        bound = self._bounds.get(text)
+        if bound is not None:
+            return bound
         try:
-            return parse_float(text)
+            bound = self._bounds[text] = parse_float(text)
         except ValueError:
             message = f"expected float as value for '{self.bound_label}' label, got {quote(text)}"
             raise ParseError(message, hint=_FLOAT_HINT, family=self.name) from None
+        return bound
 
     def _count(self, value: float, what: str) -> float:
         """Return a count as an int where it is one; the rest differs by type as in the original."""

@@ -57,6 +57,11 @@ class Definition:
         return self.kind, self.name, self.label_names, self.bounds
 
     @property
+    def exposed_name(self) -> str:
+        """The name that queries use."""
+        return self.name + "_total" if self.kind == "counter" else self.name
+
+    @property
     def width(self) -> int:
         """The number of floats in a cell: a histogram has its sum first, then a count for each bucket and +Inf."""
         return len(self.bounds) + 2 if self.kind == "histogram" else 1
@@ -155,12 +160,12 @@ class Family:
             return self.cells.setdefault(label_values, Cell(self, label_values))
 
     def _overflow(self) -> None:
-        self.scope.count_overflow(self.definition.name)
+        self.scope.count_overflow(self.definition.exposed_name)
         if not self._overflowed:
             self._overflowed = True
             logger.warning(
                 "metric %s has %d series, its max_series: further label values are counted under %s",
-                self.definition.name,
+                self.definition.exposed_name,
                 self.definition.max_series,
                 OVERFLOW,
             )
@@ -186,7 +191,7 @@ def add_samples(metric: Metric, definition: Definition, label_values: tuple[str,
     """Append one series' samples to `metric`."""
     labels = dict(zip(definition.label_names, label_values, strict=True))
     if definition.kind == "counter":
-        metric.add_sample(definition.name + "_total", labels, values[0])
+        metric.add_sample(definition.exposed_name, labels, values[0])
     elif definition.kind == "gauge":
         metric.add_sample(definition.name, labels, values[0])
     else:

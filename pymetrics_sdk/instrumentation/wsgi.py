@@ -21,8 +21,8 @@ class WSGIMiddleware:
 
     Args:
         app: The application.
-        route: Returns the route's template for the environ of a request, when its response starts. Default: what werkzeug
-            (Flask) or bottle matched; "" where nothing matched. It must not return raw paths.
+        route: Returns the route's template for the environ of a request, when its response starts. Default: what
+            werkzeug (Flask) or bottle matched; "" where nothing matched. It must not return raw paths.
     """
 
     def __init__(self, app: App, *, route: Callable[[Environ], str] | None = None) -> None:

@@ -24,7 +24,7 @@ def test_beyond_max_series_everything_is_one_series(gateway: InMemoryGateway, ca
     assert len(group.families["paths"].samples) == 21
     assert group["paths_total", {"path": "/3", "method": "GET"}] == 2
     assert group["paths_total", {"path": "__overflow__", "method": "__overflow__"}] == 80
-    assert group["pymetrics_label_overflow_total", {"metric": "paths"}] == 80
+    assert group["pymetrics_label_overflow_total", {"metric": "paths_total"}] == 80
     assert sum("max_series" in each.message for each in caplog.records) == 1
 
 

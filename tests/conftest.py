@@ -67,13 +67,12 @@ def service(pool: Pool, request: pytest.FixtureRequest, record_property: Callabl
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many rows of the contract have held."""
-    kinds = Counter(
-        value
-        for report in terminalreporter.stats.get("passed", [])
-        for name, value in report.user_properties
-        if name == "contract_row"
-    )
+    """Print the figures that tests have recorded, and how many rows of the contract have held."""
+    properties = [pair for report in terminalreporter.stats.get("passed", []) for pair in report.user_properties]
+    for name, value in properties:
+        if name == "figure":
+            terminalreporter.write_line(str(value))
+    kinds = Counter(value for name, value in properties if name == "contract_row")
     if kinds:
         terminalreporter.write_line(
             f"contract rows tested: {kinds['gateway']} on ours, {kinds['original']} of them on the original too"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -56,6 +56,11 @@ class Pair:
             # From here on the two hold different states.
             self.wipe()
             history = []
+
+    def figure(self) -> str:
+        """Say what was compared."""
+        counts = "".join(f"\n  {count:5} {reason}" for reason, count in self.seen.most_common())
+        return f"differential: {self.steps} steps compared, {self.seen.total()} differences on purpose:{counts}"
 
 
 def agree(ours: Outcome, theirs: Outcome) -> bool:
@@ -118,22 +123,20 @@ def reduced(name: str, value: str) -> str:
     return value if name not in TIMES else "0" if value == "0" else "set"
 
 
-@pytest.fixture(scope="module")
-def pair(gateway: Gateway, original: Original) -> Iterator[Pair]:
-    """Both gateways; prints what was compared at the end."""
-    both = Pair(gateway, original)
-    yield both
-    print(f"\ndifferential: {both.steps} steps compared, {sum(both.seen.values())} differences on purpose:")
-    for reason, count in both.seen.most_common():
-        print(f"  {count:5} {reason}")
+@pytest.fixture
+def pair(gateway: Gateway, original: Original) -> Pair:
+    """Both gateways."""
+    return Pair(gateway, original)
 
 
-def test_sequences_of_pushes_agree(pair: Pair) -> None:
+def test_sequences_of_pushes_agree(pair: Pair, record_property: Callable[[str, object], None]) -> None:
     """Any sequence of pushes and deletes is answered and exposed by both alike, but for the differences listed."""
     BOUNDED(given(sequences())(pair.compare))()
+    record_property("figure", pair.figure())
 
 
 @pytest.mark.soak
-def test_many_sequences_of_pushes_agree(pair: Pair) -> None:
+def test_many_sequences_of_pushes_agree(pair: Pair, record_property: Callable[[str, object], None]) -> None:
     """The same, for many more sequences that differ in each run."""
     SOAK(given(sequences())(pair.compare))()
+    record_property("figure", pair.figure())

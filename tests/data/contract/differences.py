@@ -117,6 +117,11 @@ def backslash_in_type(step: Step, history: tuple[Step, ...], ours: Outcome, thei
     return (ours.status, theirs.status) == (400, 200) and re.search(rb"(?m)TYPE.*\\.*$", step.body) is not None
 
 
+def redirect(step: Step, history: tuple[Step, ...], ours: Outcome, theirs: Outcome) -> bool:
+    """The original redirects unclean paths, and clients that follow send a GET (Q10); ours routes or refuses them."""
+    return theirs.status in (301, 307) and ours.status in (200, 202, 400, 404)
+
+
 def key_labels(step: Step) -> list[tuple[str, bytes]]:
     """The plain labels of a path, decoded once; encoded ones as they stand."""
     parts = unquote_to_bytes(step.path).split(b"/")
@@ -213,6 +218,7 @@ DIFFERENCES = tuple(
         histogram_with_le,
         pushed_times,
         cut_gzip,
+        redirect,
         help_conflict,
     )
 )

@@ -122,7 +122,14 @@ class SqliteStore:
                     handles.flush_log()
                     raise StoreUnwritableError(problem)
                 self._keep_log_short(handles, may_wait=may_wait)
-                refusal = self._transact(handles, change)
+                try:
+                    refusal = self._transact(handles, change)
+                except StoreUnwritableError:
+                    # If it was the log that filled the disk, there is room once it has moved into the database.
+                    handles.flush_log()
+                    refusal = self._transact(handles, change)
+                if problem := handles.displaced():
+                    raise StoreUnwritableError(f"{problem} while a change was being stored; its outcome is unknown")
         except FAILURES as error:
             raise self._noted(self._translated(error, Doing.WRITING)) from error
         except StoreError as error:
@@ -146,8 +153,6 @@ class SqliteStore:
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-        if problem := handles.displaced():
-            raise StoreUnwritableError(f"{problem} while a change was being stored; whether it is kept is unknown")
         return refusal
 
     def _keep_log_short(self, handles: Handles, *, may_wait: bool) -> None:

@@ -110,6 +110,17 @@ def test_disk_filled_up_by_pushes(small_disk: Path) -> None:
         assert jobs(store) == ["a"]
 
 
+def test_disk_smaller_than_the_log(small_disk: Path) -> None:
+    """On a disk that the log could fill, overwriting never fails for it: the log moves into the database first."""
+    path = small_disk / "x.db"
+    prepare_store(f"sqlite:{path}")
+    with opened(path) as store:
+        for number in range(300):
+            put(store, str(number % 5), padding=10_000)
+        assert len(jobs(store)) == 5
+        assert store.unwritable_reason() == ""
+
+
 LIMITED_FILES = """
 import resource, sys
 from pushgateway.errors import StoreUnwritableError

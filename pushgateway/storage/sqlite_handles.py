@@ -223,6 +223,8 @@ class Handles:
         db = connect(self._real_path, mode="rw")
         try:
             db.execute("PRAGMA query_only = ON")
+            # KiB. A scrape passes over everything once: with four times as much it took as long (9.6 ms).
+            db.execute("PRAGMA cache_size = -2048")
             db.execute("SELECT 1 FROM groups LIMIT 1").fetchone()
         except BaseException:
             db.close()

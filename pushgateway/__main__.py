@@ -17,6 +17,7 @@ _NEEDED = (
     "google.protobuf",
     "gunicorn",
     "httptools",
+    "isal",
     "structlog",
     "uvicorn",
     "uvloop",

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import platform
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import click
@@ -20,7 +22,9 @@ from pushgateway import __version__
 from pushgateway.config import OPTIONS, Config, Kind, Option, load
 from pushgateway.errors import ConfigError
 
-__all__ = ["command", "main"]
+__all__ = ["command", "main", "serve"]
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,14 +87,24 @@ def serve(config: Config) -> int:
     Raises:
         ConfigError: The storage URL cannot be used.
     """
+    # Until gunicorn sets its own handlers: leave in good order, with everything closed and removed.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _leave)
     # Workers leave through os._exit (server.arbiter), so that only this process removes the directory.
     with tempfile.TemporaryDirectory(prefix="pushgateway-") as directory:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         os.environ.pop("prometheus_multiproc_dir", None)  # its old spelling
+        # Blocked, since Python's import system swallows exceptions at some points, and with one the signal.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         # Not at the top: prometheus_client chooses its multiprocess mode when it is first imported.
         from pushgateway import server  # noqa: PLC0415
 
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         return server.run(config)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def version_text() -> str:

@@ -208,6 +208,7 @@ class Limits:
         idle_seconds: A kept-alive connection between two requests.
         write_stall_seconds: A response of which the client reads nothing.
         connections: Open connections of one worker process.
+        buffered_bytes: Request bodies that one worker process holds at a time, over all of its connections.
         inline_bytes: The largest body that is parsed on the event loop: about 800 samples, a few milliseconds.
         lock_wait_seconds: How long a push may wait for other writers before it is answered 503.
         waiting_pushes: How many requests may wait in one lane of one worker before more are answered 503.
@@ -222,6 +223,7 @@ class Limits:
     idle_seconds: float = 75.0
     write_stall_seconds: float = 30.0
     connections: int = 4096
+    buffered_bytes: int = 256 * MIB
     inline_bytes: int = 64 * KIB
     lock_wait_seconds: float = 5.0
     waiting_pushes: int = 1000

@@ -10,11 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 
 import structlog
 
@@ -49,9 +47,6 @@ def run(config: Config) -> int:
         ConfigError: The storage URL cannot be used.
     """
     logs.configure(level=config.log_level, log_format=config.log_format)
-    # Until gunicorn sets its own: leave in good order, with everything closed and removed.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, _leave)
     try:
         return _start(config)
     except StartError as error:
@@ -59,10 +54,6 @@ def run(config: Config) -> int:
         return 1
     except SystemExit as end:
         return 1 if end.code else 0
-
-
-def _leave(_: int, __: FrameType | None) -> None:
-    sys.exit(0)
 
 
 def _start(config: Config) -> int:

@@ -39,6 +39,8 @@ _LINGER_SECONDS: Final = 2.0
 _DRAIN_SECONDS: Final = 0.05
 """At a graceful stop, how long what has already arrived may take to become a complete request."""
 
+_RETRY: Final = (b"retry-after", b"1")
+
 _MOST_HEADERS: Final = 256
 """Fields of one request; Apache takes 100."""
 
@@ -59,6 +61,8 @@ class Connections:
         self.most = most
         self.silent: dict[Connection, None] = {}
         """Those that wait for the first byte of a request, longest first."""
+        self.buffered_bytes = 0
+        """Bodies that have been received and not yet been answered."""
 
 
 class Connection(HttpToolsProtocol):
@@ -78,8 +82,9 @@ class Connection(HttpToolsProtocol):
         self._method = b""  # the real one, if llhttp is shown another
         self._in_message = False
         self._in_body = False  # its headers are complete, and `cycle` is its own
-        self._left: float = 0  # bytes of this message's body that the parser has not seen; infinite if chunked
+        self._left = math.inf  # bytes of this message that the parser has not seen, at most; known if not chunked
         self._body_bytes = 0
+        self._buffered_bytes = 0  # bodies of this connection that have not been answered
         self._idle_bytes = 0  # what the parser has been fed since it last got on: trailers, extensions of chunks
         self._refused = False
         self._draining = False
@@ -97,7 +102,7 @@ class Connection(HttpToolsProtocol):
             oldest = next(iter(self._neighbours.silent), None)
             if oldest is None:
                 error = LimitError("connections", allowed=self._neighbours.most)
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), (b"retry-after", b"1"))
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), _RETRY)
                 return
             self._neighbours.silent.pop(oldest)
             oldest.transport.close()
@@ -107,6 +112,7 @@ class Connection(HttpToolsProtocol):
         """Forget the connection."""
         self._neighbours.silent.pop(self, None)
         self._refused = True
+        self._let_go()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own contract; uvicorn only ever returns None
@@ -175,22 +181,20 @@ class Connection(HttpToolsProtocol):
         while data and not self._refused:
             if not self._in_message:
                 data = self._collect(data)
-            elif self._left >= len(data):
-                self._left -= len(data)
-                self._feed(data)
-                return
-            else:
+            elif 0 < self._left < len(data):
                 left = int(self._left)
                 self._feed(data[:left])
                 data = data[left:]
+            else:
+                self._left -= len(data)
+                self._feed(data)
+                return
 
     def _collect(self, data: bytes) -> bytes:
         """Add to the head; feed it to the parser if it is complete. Returns what comes after it."""
         if not self._head:
+            self._deadline = min(self._deadline, self.loop.time() + self._limits.header_seconds)
             data = data.lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines before a request
-            if not data:
-                return b""
-            self._deadline = self.loop.time() + self._limits.header_seconds
         searched = max(0, len(self._head) - 3)
         self._head += data
         end = self._head.find(b"\r\n\r\n", searched) + 4
@@ -245,6 +249,7 @@ class Connection(HttpToolsProtocol):
         if self._refused:
             return
         self._in_message = True
+        self._left = math.inf
         # Behind a chunked body the next head can be in the same data, and comes past the gate.
         self._deadline = min(self._deadline, self.loop.time() + self._limits.header_seconds)
         super().on_message_begin()
@@ -262,7 +267,7 @@ class Connection(HttpToolsProtocol):
         if problem is not None:
             self._refuse(*problem)
             return
-        if self._left != math.inf and self._left > self._limits.body_bytes:
+        if self._limits.body_bytes < self._left < math.inf:
             self._refuse_body(seen=self._left)
             return
         self._body_bytes = self._idle_bytes = 0
@@ -277,7 +282,7 @@ class Connection(HttpToolsProtocol):
 
     def _framing_problem(self) -> tuple[HTTPStatus, str] | None:
         """Look at how the body is framed, and note its length."""
-        self._left = 0
+        self._left = 0.0
         hosts = 0
         if len(self.headers) > _MOST_HEADERS:
             return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, str(LimitError("headers", allowed=_MOST_HEADERS))
@@ -306,6 +311,12 @@ class Connection(HttpToolsProtocol):
         if self._body_bytes > self._limits.body_bytes:
             self._refuse_body(seen=None)
             return
+        self._buffered_bytes += len(body)
+        self._neighbours.buffered_bytes += len(body)
+        if self._neighbours.buffered_bytes > self._limits.buffered_bytes:
+            error = LimitError("buffered-bytes", allowed=self._limits.buffered_bytes)
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), _RETRY)
+            return
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -317,8 +328,15 @@ class Connection(HttpToolsProtocol):
         self._deadline = math.inf
         super().on_message_complete()
 
+    def _let_go(self) -> None:
+        """Note that nothing of this connection is held any more."""
+        self._neighbours.buffered_bytes -= self._buffered_bytes
+        self._buffered_bytes = 0
+
     def on_response_complete(self) -> None:
         """Wait for the next request."""
+        if not self._in_body:
+            self._let_go()
         super().on_response_complete()
         if not self.pipeline and not self._head and not self._in_message and not self.transport.is_closing():
             self._neighbours.silent[self] = None
@@ -344,6 +362,7 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         self._head.clear()
         answering = self._answering()
+        self._let_go()
         if self._in_body:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

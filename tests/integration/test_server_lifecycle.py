@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -75,10 +74,9 @@ def test_stop_while_starting(delay_seconds: float) -> None:
         os.kill(pid, signal.SIGTERM)
         code = gateway.wait(timeout_seconds=10)
         # Before Python has come as far as our code, the signal ends it as it ends any program.
-        assert code == 0 or (code == -signal.SIGTERM and delay_seconds < 0.8)
+        assert code == 0 or (code == -signal.SIGTERM and gateway.log().count("msg=listening") == 1)
         assert list(processes(pid)) == []
-        if code == 0:
-            assert list(temporary.iterdir()) == []
+        assert list(temporary.iterdir()) == []
 
 
 def test_nothing_is_left() -> None:
@@ -136,10 +134,9 @@ def test_killed_arbiter() -> None:
     with Gateway() as gateway, contextlib.ExitStack() as stack:
         open_connections(gateway, stack, 20, b"")
         open_connections(gateway, stack, 20, b"POST /metrics/job/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
-        workers = gateway.workers()
         os.kill(gateway.pid, signal.SIGKILL)
         # One second is the rule, the other is for a busy machine.
-        poll(lambda: not any(Path(f"/proc/{pid}/fd").exists() for pid in workers), seconds=2, what="the workers' end")
+        poll(lambda: not gateway.workers(), seconds=2, what="the workers' end")
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(gateway.address)

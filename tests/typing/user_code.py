@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from typing import reveal_type
 
 from pymetrics_sdk import (
     SLO,
@@ -50,16 +51,19 @@ async def async_generator() -> AsyncIterator[bytes]:
 class Shop:
     @measure
     def method(self, amount: float) -> float:
+        """Be measured."""
         return amount
 
     @measure
     @staticmethod
     def static(amount: int) -> int:
+        """Be measured."""
         return amount
 
     @classmethod
     @measure
     def made(cls) -> Shop:
+        """Be measured."""
         return cls()
 
 

@@ -273,7 +273,8 @@ def make_environ(scope: Scope, body: bytes) -> Environ:
         "SERVER_NAME": server[0] if server else "",
         "SERVER_PORT": str(server[1] or "") if server else "",
         "SERVER_PROTOCOL": "HTTP/" + scope["http_version"],
-        "REMOTE_ADDR": client[0] if client else "",
+        # On a socket for both protocols, an IPv4 address comes as ::ffff:192.0.2.1.
+        "REMOTE_ADDR": client[0].removeprefix("::ffff:") if client else "",
         "REMOTE_PORT": str(client[1]) if client else "",
         "CONTENT_LENGTH": str(len(body)),
         "wsgi.version": (1, 0),

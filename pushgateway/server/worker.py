@@ -42,8 +42,11 @@ _DRAIN_SECONDS: Final = 25
 _CLOSE_SECONDS: Final = 3.0
 """For closing the store, which waits for a write in progress, and for one that waits for another program's lock."""
 
-_ORPHAN_SECONDS: Final = 0.5
+_ORPHAN_SECONDS: Final = 0.3
 """For requests in progress when the arbiter has been killed; the port is to be free within a second."""
+
+_ORPHAN_LIMIT_SECONDS: Final = 0.8
+"""After that an orphan is ended whatever it does."""
 
 _SPARE_FILES: Final = 64
 """File descriptors that connections leave to the database, logs and pipes."""
@@ -134,10 +137,10 @@ class _Server(UvicornServer):
         """Do what is due; returns whether to stop."""
         if os.getppid() != self._arbiter_pid:
             log.error("the arbiter has gone, ending")
-            self.config.timeout_graceful_shutdown = 0
+            self.config.timeout_graceful_shutdown = _ORPHAN_SECONDS  # type: ignore[assignment] # goes to wait_for
             # Should anything block: SIGALRM's default action ends the process.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, _ORPHAN_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, _ORPHAN_LIMIT_SECONDS)
             return True
         if counter % _CHECK_TICKS == 0:
             now = asyncio.get_running_loop().time()

@@ -118,12 +118,14 @@ class InMemoryGateway:
         raise KeyError(f"nothing was pushed to { ({'job': job, **labels}) }; there is {known}")
 
     def answer(self, status: int, body: str = "", *, times: int = 1, headers: Labels | None = None) -> None:
-        """Answer the next requests with `status` and store nothing of them.
+        """Answer the next pushes with `status` and store nothing of them.
+
+        Start pushes and heartbeats, which come beside the job and at no certain time, are answered as usual.
 
         Args:
             status: 200 to 599.
             body: The reason.
-            times: How many requests.
+            times: How many pushes; one that is repeated without compression after a 400 is the same push.
             headers: Names in lower case, as ``retry-after``.
         """
         self._answers += [Response(status, body.encode(), dict(headers or {}))] * times
@@ -140,9 +142,11 @@ class InMemoryGateway:
         path = urlsplit(request.url).path
         if request.method == "GET":
             return Response(200, self._read(path))
-        if self._answers:
-            return self._answers.pop(0)
-        body = gzip.decompress(request.body) if request.headers.get("Content-Encoding") == "gzip" else request.body
+        compressed = request.headers.get("Content-Encoding") == "gzip"
+        body = gzip.decompress(request.body) if compressed else request.body
+        if self._answers and b"\nbatch_job_running 1" not in body:
+            again = compressed and self._answers[0].status == 400
+            return self._answers[0] if again else self._answers.pop(0)
         try:
             labels = _parse_path(path)
             families = {metric.name: metric for metric in text_string_to_metric_families(body.decode())}

@@ -14,7 +14,7 @@ from tests.pushes import sequences
 from tests.rows import TIMES
 
 BOUNDED = settings(
-    max_examples=500,
+    max_examples=400,
     derandomize=True,
     deadline=None,
     database=None,

@@ -65,6 +65,44 @@ class Connections:
         """Bodies that have been received and not yet been answered."""
 
 
+class _WholeResponses:
+    """What uvicorn takes for the transport of a response: it holds the head back until there is a body to go with it.
+
+    uvicorn writes them one after the other, and uvloop sends each at once, in a packet of its own.
+    """
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send data, with the head if there is one."""
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        """Close the connection when everything is sent."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed or about to be."""
+        return self._transport.is_closing()
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol with limits.
 
@@ -97,6 +135,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, at the cost of the one that has been silent longest if there are too many."""
         super().connection_made(transport)
+        self._responses = _WholeResponses(transport)
         self._deadline = self.loop.time() + self._limits.header_seconds
         if len(self.connections) > self._neighbours.most:
             oldest = next(iter(self._neighbours.silent), None)
@@ -273,6 +312,7 @@ class Connection(HttpToolsProtocol):
         self._body_bytes = self._idle_bytes = 0
         self._deadline = self.loop.time() + self._limits.request_seconds
         super().on_headers_complete()
+        self.cycle.transport = self._responses  # type: ignore[assignment] # all that a cycle uses of a transport
         self._in_body = True
         if self._method:
             self.scope["method"] = self._method.decode("ascii")
@@ -335,6 +375,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
+        self._responses.flush()
         if not self._in_body:
             self._let_go()
         super().on_response_complete()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -64,6 +65,12 @@ def service(pool: Pool, request: pytest.FixtureRequest, record_property: Callabl
     kind, flags = request.param
     record_property("contract_row", kind)
     return pool.get(kind, flags)
+
+
+def pytest_configure() -> None:
+    """Let tests send SIGINT also where a shell has started them in the background, with SIGINT ignored for good."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,7 +3,8 @@
     PymetricsError
      +-- ConfigError        an argument, a variable or an option that cannot be used (also a ValueError)
      +-- PushError          the gateway did not take a push, and the caller asked to be told
-     +-- TransportError     one attempt got no answer: name not resolved, refused, reset, timed out
+     +-- TransportError     one attempt got no answer: name not resolved, refused, reset
+          +-- DeadlineError     ... because the push deadline came
     Skip (BaseException)    control flow, not an error: the run has nothing to do
 
 None of these leaves the SDK while a job runs, unless the caller asked for it with ``on_push_error="raise"`` or
@@ -12,7 +13,7 @@ None of these leaves the SDK while a job runs, unless the caller asked for it wi
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "PushError", "PymetricsError", "Skip", "TransportError"]
+__all__ = ["ConfigError", "DeadlineError", "PushError", "PymetricsError", "Skip", "TransportError"]
 
 
 class PymetricsError(Exception):
@@ -50,7 +51,14 @@ class PushError(PymetricsError):
 
 
 class TransportError(PymetricsError):
-    """One attempt got no answer: the name did not resolve, the connection was refused, reset or timed out."""
+    """One attempt got no answer: the name did not resolve, the connection was refused or reset."""
+
+
+class DeadlineError(TransportError):
+    """The push deadline came before an answer."""
+
+    def __init__(self) -> None:
+        super().__init__("no answer before the push deadline")
 
 
 class Skip(BaseException):

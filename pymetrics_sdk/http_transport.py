@@ -7,6 +7,7 @@ for ever. So the sockets below ask the push's deadline before every operation.
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 -- or the first name resolution imports it, at a moment when a fork may come
 import socket
 import ssl
 from pathlib import Path
@@ -20,7 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from pymetrics_sdk.environment import Settings
-from pymetrics_sdk.errors import ConfigError, TransportError
+from pymetrics_sdk.errors import ConfigError, DeadlineError, TransportError
 from pymetrics_sdk.transport import Deadline, Request, Response
 
 __all__ = ["HttpTransport"]
@@ -208,7 +209,7 @@ class HttpTransport:
         self._timer.deadline = deadline
         remaining = deadline.remaining()
         if remaining <= 0:
-            raise TransportError("the push deadline has passed")
+            raise DeadlineError
         try:
             answer = self._session.request(
                 request.method,
@@ -222,7 +223,7 @@ class HttpTransport:
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self._session.close()
-            raise TransportError(_plain(error)) from error
+            raise _translated(error) from error
         body = _read(answer, request.max_body_bytes)
         return Response(answer.status_code, body, {name.lower(): value for name, value in answer.headers.items()})
 
@@ -247,8 +248,8 @@ def _read(answer: requests.Response, limit: int) -> bytes:
     return body
 
 
-def _plain(error: BaseException) -> str:
-    """Return the innermost reason: requests wraps urllib3's errors, which wrap the operating system's."""
+def _translated(error: BaseException) -> TransportError:
+    """Return our error with the innermost reason: requests wraps urllib3's errors, which wrap the operating system's."""
     reason: Any = error
     while True:
         wrapped = (arg for arg in reason.args if isinstance(arg, Exception))
@@ -258,5 +259,5 @@ def _plain(error: BaseException) -> str:
         reason = inner
     # Every socket operation is limited by the push's deadline and by nothing else.
     if isinstance(reason, TimeoutError | urllib3.exceptions.TimeoutError) or "timed out" in str(reason):
-        return "no answer before the push deadline"
-    return str(reason).rpartition(">: ")[2] or type(reason).__name__
+        return DeadlineError()
+    return TransportError(str(reason).rpartition(">: ")[2] or type(reason).__name__)

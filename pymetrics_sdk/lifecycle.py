@@ -75,6 +75,7 @@ class Life:
         self._timer = timer
         self._watch_signals = watch_signals
         self._watching = False
+        self._holding = False
         self._owner_pid = os.getpid()
         self._pusher: Pusher | None = None
         self._sequence = 0
@@ -110,11 +111,12 @@ class Life:
             error: What left the run's block.
             ended: How it ended, where the caller knows better.
         """
-        deadline = Deadline(self.timeout_seconds)
-        if self._watching:
-            watch.hold(deadline.cancel)
         if os.getpid() != self._owner_pid or self._ended is not None:
             return None
+        deadline = Deadline(self.timeout_seconds)
+        if self._watching:
+            self._holding = True
+            watch.hold(deadline.cancel)
         try:
             self._ended = ended or self._classify(error)
             if error is not None:
@@ -142,8 +144,8 @@ class Life:
             if outcome is not None and not outcome.ok:
                 self._report_failure(outcome)
         finally:
-            if self._watching and os.getpid() == self._owner_pid:
-                self._watching = False
+            if self._holding:
+                self._holding = False
                 watch.leave()
 
     @property

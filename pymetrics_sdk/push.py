@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from pymetrics_sdk.environment import Settings
-from pymetrics_sdk.errors import ConfigError, PushError, TransportError
+from pymetrics_sdk.errors import ConfigError, DeadlineError, PushError, TransportError
 from pymetrics_sdk.grouping import GroupingKey
 from pymetrics_sdk.transport import MAX_REASON_BYTES, Deadline, Request, Response, Transport, open_transport
 
@@ -151,7 +151,8 @@ class Client:
         while deadline.remaining() > 0:
             attempts += 1
             compressed = request if plain_only else _compress(request)
-            outcome, retry_after = self._attempt(compressed, deadline)
+            before = outcome if attempts > 1 else None
+            outcome, retry_after = self._attempt(compressed, deadline, before)
             if outcome.ok:
                 break
             if outcome.status == 400 and compressed is not request:
@@ -172,12 +173,14 @@ class Client:
             seconds=self._clock() - started,
         )
 
-    def _attempt(self, request: Request, deadline: Deadline) -> tuple[Outcome, float | None]:
+    def _attempt(self, request: Request, deadline: Deadline, before: Outcome | None) -> tuple[Outcome, float | None]:
         started = self._clock()
         try:
             response = self._open().send(request, deadline)
         except TransportError as error:
             self._on_attempt("unreachable", self._clock() - started)
+            if before is not None and isinstance(error, DeadlineError):
+                return before, None  # "Connection refused" says more than that the time for another attempt was short
             return Outcome(ok=False, reason=f"{self._settings.gateway_url} cannot be reached: {error}"), None
         except ConfigError as error:
             return Outcome(ok=False, reason=str(error), status=0), None

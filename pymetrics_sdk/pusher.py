@@ -1,6 +1,6 @@
 """Who pushes while the job works, and in what order?
 
-One thread a run. It has one request in flight at most, keeps only the newest of the pushes that wait, and takes the
+At most one thread a run. It has one request in flight, keeps only the newest of the pushes that wait, and takes the
 final push last: whatever is in flight then is brought to an end first, so that a slow start push cannot land after it.
 """
 
@@ -69,10 +69,13 @@ class Finish:
 
 
 class Pusher:
-    """The thread that pushes for one run.
+    """Pushes for one run, in a thread that lives only while there is something to push.
+
+    Between pushes a job without heartbeats is as single-threaded as it was without us: Python 3.12 warns of every fork
+    of a process that has more than one thread.
 
     Args:
-        client: Used by this thread only.
+        client: Used by one thread at a time.
         heartbeat: What to push at every heartbeat; None for no heartbeats.
         heartbeat_seconds: Seconds between heartbeats.
     """
@@ -87,14 +90,13 @@ class Pusher:
         self._waiting: Task | None = None
         self._final: tuple[Task, Finish] | None = None
         self._in_flight: Deadline | None = None
-        self._thread = threading.Thread(target=self._work, name="pymetrics-pusher", daemon=True)
-        self._thread.start()
+        self._working = False
 
     def send_soon(self, task: Task) -> None:
-        """Push beside the job; replaces a push that still waits."""
+        """Push beside the job; replaces a push that still waits. Dropped where no thread can be started."""
         with self._wake:
             self._waiting = task
-            self._wake.notify()
+        self._ensure_thread()
 
     def finish(self, task: Task, deadline: Deadline) -> Finish:
         """Begin the final push; nothing is pushed after it."""
@@ -103,10 +105,26 @@ class Pusher:
             finish = Finish(deadline, lambda: self._cut(earlier))
             self._waiting = None
             self._final = (task, finish)
-            self._wake.notify()
         if earlier is not None:
             earlier.shorten(IN_FLIGHT_GRACE_SECONDS)
+        if not self._ensure_thread():
+            # At the interpreter's exit from Python 3.12 on, or out of threads: here and now, within the deadline.
+            self._work()
         return finish
+
+    def _ensure_thread(self) -> bool:
+        """Wake the thread, or start one; False where none can be started."""
+        with self._wake:
+            self._wake.notify()
+            if self._working:
+                return True
+            self._working = True
+        try:
+            threading.Thread(target=self._work, name="pymetrics-pusher", daemon=True).start()
+        except RuntimeError:
+            self._working = False
+            return False
+        return True
 
     def _cut(self, earlier: Deadline | None) -> None:
         # Only while it is in flight: its sockets may since have been taken over by the final push.
@@ -118,6 +136,9 @@ class Pusher:
         while True:
             with self._wake:
                 if self._final is None and self._waiting is None:
+                    if self._heartbeat is None:
+                        self._working = False
+                        return
                     self._wake.wait(self._heartbeat_seconds)
                 final, task = self._final, self._waiting or self._heartbeat
                 self._waiting = None

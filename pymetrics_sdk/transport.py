@@ -7,6 +7,7 @@ table `SCHEMES` maps it to a function that opens it. `pymetrics_sdk.testing` put
 from __future__ import annotations
 
 import importlib
+import os
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -119,10 +120,36 @@ class Transport(Protocol):
         """Close kept connections; may be called twice."""
 
 
+_import_lock = RLock()
+MAX_IMPORT_SECONDS = 5.0
+
+
+def _before_fork() -> None:
+    """Let an import in a pusher thread end: the child would get half of requests, and so would its own import of it."""
+    # With a limit, should the forking thread itself be what that import waits for.
+    _fork_waited.append(_import_lock.acquire(timeout=MAX_IMPORT_SECONDS))
+
+
+def _after_fork_in_parent() -> None:
+    if _fork_waited.pop():
+        _import_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _import_lock  # noqa: PLW0603 -- the thread that held it may not exist here
+    _import_lock = RLock()
+    _fork_waited.clear()
+
+
+_fork_waited: list[bool] = []
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
 def _open_http(settings: Settings) -> Transport:
     # The one lazy import of our own: it brings requests, whose import costs more than a short job has, and which a job
     # without a gateway never needs.
-    module = importlib.import_module("pymetrics_sdk.http_transport")
+    with _import_lock:
+        module = importlib.import_module("pymetrics_sdk.http_transport")
     transport: Transport = module.HttpTransport(settings)
     return transport
 

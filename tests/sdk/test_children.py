@@ -45,6 +45,8 @@ with tempfile.TemporaryDirectory() as directory:
     sys.exit(subprocess.run([sys.executable, str(path)]).returncode)
 """,
         gateway=gateway.url,
+        # Python 3.12 warns of a fork while a push is under way.
+        PYTHONWARNINGS="ignore::DeprecationWarning",
     )
     assert (status, error) == (0, "")
 
@@ -248,6 +250,27 @@ with Job("parent"):
     )
     assert gateway.group("child")["batch_job_last_result", {"result": "success"}] == 1
     assert gateway.group("parent")["batch_job_last_result", {"result": "success"}] == 1
+
+
+def test_a_child_can_import_what_the_pusher_was_importing(gateway: ScriptedGateway) -> None:
+    """A fork waits for an import in the pusher's thread: without that the child would see half of requests."""
+    run(
+        gateway,
+        """
+for delay in (0, 0.01, 0.02, 0.05, 0.1):
+    pid = os.fork()
+    if pid == 0:
+        with Job("parent"):
+            time.sleep(delay)
+            child = os.fork()
+            if child == 0:
+                import requests
+                requests.Session().mount("x://", requests.adapters.HTTPAdapter())
+                os._exit(0)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    assert os.waitpid(pid, 0)[1] == 0, delay
+""",
+    )
 
 
 def test_sigterm_to_the_parent_of_a_pool_is_pushed(gateway: ScriptedGateway) -> None:

@@ -213,10 +213,16 @@ class Limits:
         lock_wait_seconds: How long a push may wait for other writers before it is answered 503.
         waiting_pushes: How many requests may wait in one lane of one worker before more are answered 503.
         shapes_per_job: Different sets of label names among the grouping keys of one job.
+        samples: Sample lines of a push, and the families that it describes: about 300 MB while it is prepared.
+        labels_per_series: Labels of one sample line, `le` and `quantile` among them.
+        key_labels: Labels of a grouping key: every series of the group gets them.
+        name_bytes: A metric or label name.
+        value_bytes: A label value or a HELP text, escapes resolved.
+        rendered_bytes: What the grouping labels of a push take when every sample line has them.
     """
 
     body_bytes: int = 64 * MIB
-    decoded_bytes: int = 256 * MIB
+    decoded_bytes: int = 128 * MIB
     header_bytes: int = 64 * KIB
     header_seconds: float = 10.0
     request_seconds: float = 60.0
@@ -228,6 +234,12 @@ class Limits:
     lock_wait_seconds: float = 5.0
     waiting_pushes: int = 1000
     shapes_per_job: int = 64
+    samples: int = 250_000
+    labels_per_series: int = 128
+    key_labels: int = 64
+    name_bytes: int = 1024
+    value_bytes: int = 64 * KIB
+    rendered_bytes: int = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True)

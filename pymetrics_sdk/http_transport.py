@@ -7,7 +7,7 @@ for ever. So the sockets below ask the push's deadline before every operation.
 from __future__ import annotations
 
 import contextlib
-import encodings.idna  # noqa: F401 -- or the first name resolution imports it, at a moment when a fork may come
+import encodings.idna  # noqa: F401 -- else the first name resolution does it, when a fork may come
 import socket
 import ssl
 from pathlib import Path
@@ -249,7 +249,7 @@ def _read(answer: requests.Response, limit: int) -> bytes:
 
 
 def _translated(error: BaseException) -> TransportError:
-    """Return our error with the innermost reason: requests wraps urllib3's errors, which wrap the operating system's."""
+    """Return our error with the innermost reason: requests wraps urllib3's, which wrap the operating system's."""
     reason: Any = error
     while True:
         wrapped = (arg for arg in reason.args if isinstance(arg, Exception))
@@ -257,7 +257,9 @@ def _translated(error: BaseException) -> TransportError:
         if not isinstance(inner, Exception) or inner is reason:
             break
         reason = inner
-    # Every socket operation is limited by the push's deadline and by nothing else.
-    if isinstance(reason, TimeoutError | urllib3.exceptions.TimeoutError) or "timed out" in str(reason):
+    # Every socket operation is limited by the push's deadline and by nothing else. urllib3's error for a connection that
+    # was refused derives from its time-out, so that one is judged by its cause.
+    cause = reason.__cause__ if isinstance(reason, urllib3.exceptions.NewConnectionError) else reason
+    if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):
         return DeadlineError()
     return TransportError(str(reason).rpartition(">: ")[2] or type(reason).__name__)

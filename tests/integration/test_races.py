@@ -70,7 +70,9 @@ def test_clashing_types(gateway: Gateway) -> None:
         kind = random.choice(kinds)
         sample = "x_count 1" if kind in ("summary", "histogram") else "x 1"
         group = f"job/a/l/{random.randrange(4)}"
-        tally.count(client.send("PUT", group, f"# TYPE x {kind}\n{sample}\ny 1\n".encode()))
+        # Large bodies take another way through the gateway than small ones, and race with them.
+        padding = "#" * 70_000 if number % 8 == 0 else "#"
+        tally.count(client.send("PUT", group, f"# TYPE x {kind}\n{sample}\ny 1\n{padding}\n".encode()))
         if number % 3 == 0:
             tally.count(client.send("DELETE", group))
 

@@ -71,5 +71,6 @@ def _check(separators: tuple[str, ...]) -> Shape | None:
     if not names or not _end(separators[-1]) or len(set(names)) < len(names) or "__name__" in names:
         return None
     ordered = sorted(names)
-    sort = None if ordered == names else itemgetter(*map(names.index, ordered))
+    positions = {name: position for position, name in enumerate(names)}
+    sort = None if ordered == names else itemgetter(*[positions[name] for name in ordered])
     return Shape(tuple(ordered), sort, 2 * len(names) + 1)

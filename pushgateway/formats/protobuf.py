@@ -216,9 +216,11 @@ def _histogram(histogram: Histogram) -> bytes:
     if type(histogram.count) is float:
         buckets = [_FLOAT_BUCKET + _two_doubles(0x11, bound, 0x21, count) for bound, count in histogram.buckets]
         return total + b"".join(buckets) + _FLOAT_COUNT + _double(histogram.count)
-    for bound, count in histogram.buckets:
-        total += _message(_BUCKET, _COUNT + _varint(int(count)) + b"\x11" + _double(bound))
-    return _COUNT + _varint(int(histogram.count)) + total
+    buckets = [
+        _message(_BUCKET, _COUNT + _varint(int(count)) + b"\x11" + _double(bound))
+        for bound, count in histogram.buckets
+    ]
+    return _COUNT + _varint(int(histogram.count)) + total + b"".join(buckets)
 
 
 def decode_metrics(type: MetricType, data: bytes) -> tuple[Metric, ...]:

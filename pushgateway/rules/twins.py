@@ -67,8 +67,9 @@ def _split(
 
 
 def _make_pick(names: tuple[str, ...], loose: tuple[str, ...]) -> _Pick | None:
-    if not set(loose) <= set(names):
+    positions = {name: position for position, name in enumerate(names)}
+    if not positions.keys() >= set(loose):
         return None
-    first, *others = (names.index(name) for name in loose)
+    first, *others = [positions[name] for name in loose]
     # itemgetter returns a bare pair for one index.
     return itemgetter(first, *others) if others else lambda identity: (identity[first],)

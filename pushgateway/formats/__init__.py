@@ -68,7 +68,7 @@ def request_encoding(content_encoding: str) -> ContentEncoding:
     encoding = content_encoding.strip().lower()
     if encoding in {"", "identity"}:
         return "identity"
-    if encoding == "gzip":
+    if encoding in {"gzip", "x-gzip"}:  # the same, by RFC 9110, section 8.4.1.3
         return "gzip"
     raise UnsupportedMediaError("Content-Encoding", content_encoding, expected="one of gzip, identity")
 
@@ -136,23 +136,27 @@ _quality = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch
 
 def _clauses(header: str) -> Iterator[_Clause]:
     """Split a header into its clauses; one with a q-value that is none counts as not acceptable."""
-    for element in header.split(","):
+    for element in header[:_MAX_HEADER_CHARACTERS].split(","):
         value, parameters = _media_type(element)
         if value:
             quality = parameters.pop("q", "1")
             yield _Clause(value, float(quality) if _quality(quality) else 0.0, parameters)
 
 
+_MAX_HEADER_CHARACTERS: Final = 4096
+"""What stands behind is not read: the longest of browsers and scrapers are a tenth of this."""
+
 _parameter = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))\s*').match
 
 
 def _media_type(text: str) -> tuple[str, dict[str, str]]:
     """Split a value from its parameters, names and value in lower case. What cannot be read ends the parameters."""
-    value, semicolon, rest = text.partition(";")
+    text = text[:_MAX_HEADER_CHARACTERS]
+    value = text.partition(";")[0]
     parameters: dict[str, str] = {}
-    rest = semicolon + rest
-    while match := _parameter(rest):
+    position = len(value)
+    while match := _parameter(text, position):
         name, quoted, token = match.groups()
         parameters[name.lower()] = token if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-        rest = rest[match.end() :]
+        position = match.end()
     return value.strip().lower(), parameters

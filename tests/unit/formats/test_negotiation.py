@@ -49,10 +49,13 @@ def test_delimited_protobuf_is_refused_by_name(content_type: str) -> None:
 
 @pytest.mark.parametrize(
     ("header", "encoding"),
-    [("", "identity"), ("identity", "identity"), ("gzip", "gzip"), ("GZip", "gzip"), (" gzip ", "gzip")],
-)
+    [
+        ("", "identity"), ("identity", "identity"), ("gzip", "gzip"), ("GZip", "gzip"), (" gzip ", "gzip"),
+        ("x-gzip", "gzip"), ("X-GZIP", "gzip"),
+    ],
+)  # fmt: skip
 def test_request_encodings(header: str, encoding: str) -> None:
-    """Bodies come as they are or as gzip, in any case."""
+    """Bodies come as they are or as gzip, in any case and by its old name too (RFC 9110, section 8.4.1.3)."""
     assert request_encoding(header) == encoding
 
 
@@ -99,6 +102,14 @@ def test_expositions_are_text_and_say_the_escaping(accept: str, escaping: str) -
     """Whatever is accepted gets text 0.0.4, with the escaping of the last clause up to the one that matches."""
     expected = f"text/plain; version=0.0.4; charset=utf-8; escaping={escaping}"
     assert exposition_content_type(accept) == expected
+
+
+def test_what_stands_behind_4096_characters_of_a_header_is_not_read() -> None:
+    """A header of any length costs no more than the longest honest one, and what stands first counts."""
+    assert accepted_encoding("gzip" + ", x" * 1_000_000) == "gzip"
+    assert accepted_encoding("br, " * 1_024 + "gzip") == "identity"
+    assert exposition_content_type("text/plain" + ";a=b" * 1_000_000).endswith("underscores")
+    assert body_format(PROTOBUF.replace(";", ";a=b" * 1_024 + ";", 1)) is BodyFormat.TEXT
 
 
 @given(st.text(alphabet=st.sampled_from('gzip,;=q.01 */"\\texval-')))

@@ -16,6 +16,7 @@ All of them let other threads run.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 import cramjam
@@ -35,7 +36,9 @@ _GZIP_HEADER_BYTES: Final = 10
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 
 
-def decompress(data: bytes, encoding: ContentEncoding, *, limit_bytes: int) -> bytes:
+def decompress(
+    data: bytes, encoding: ContentEncoding, *, limit_bytes: int, check: Callable[[], None] | None = None
+) -> bytes:
     """Decode a request's body.
 
     Args:
@@ -43,19 +46,22 @@ def decompress(data: bytes, encoding: ContentEncoding, *, limit_bytes: int) -> b
         encoding: How it is encoded, gzip or identity, from `request_encoding`. Concatenated gzip members are read as
             one body.
         limit_bytes: How many decoded bytes there may be; nothing beyond is inflated.
+        check: Called before every 16 KiB of `data` and every gzip member, of which a body may have millions; what it
+            raises ends the work. None for no call.
 
     Raises:
-        ParseError: The body is not in this encoding, or is cut short. Messages are those of the original.
+        ParseError: The body is not in this encoding, or is cut short. Messages are those of the original, but for less
+            than a header that is no gzip data: that is said here too, where the original finds it cut short.
         LimitError: There are more than `limit_bytes` bytes in it.
     """
     if encoding != "identity":
-        return _inflate(data, limit_bytes)
+        return _inflate(data, limit_bytes, check)
     if len(data) > limit_bytes:
         raise LimitError("decoded-bytes", allowed=limit_bytes, seen=len(data))
     return data
 
 
-def _inflate(data: bytes, limit_bytes: int) -> bytes:
+def _inflate(data: bytes, limit_bytes: int, check: Callable[[], None] | None) -> bytes:
     if not data:
         raise ParseError("EOF", hint="Content-Encoding is gzip, but the body is empty")
     parts: list[bytes] = []
@@ -63,6 +69,8 @@ def _inflate(data: bytes, limit_bytes: int) -> bytes:
     position = 0
     member = None
     while position < len(data):
+        if check is not None:
+            check()
         if member is None:
             _check_header(data[position : position + _GZIP_HEADER_BYTES])
             member = zlib.decompressobj(wbits=_GZIP_FORMAT)
@@ -84,10 +92,10 @@ def _inflate(data: bytes, limit_bytes: int) -> bytes:
 
 
 def _check_header(header: bytes) -> None:
+    if not header.startswith(_GZIP_MAGIC[: len(header)]):
+        raise ParseError("gzip: invalid header", hint="Content-Encoding is gzip, but this is no gzip data")
     if len(header) < _GZIP_HEADER_BYTES:
         raise ParseError("unexpected EOF", hint="the gzip data is cut short")
-    if not header.startswith(_GZIP_MAGIC):
-        raise ParseError("gzip: invalid header", hint="Content-Encoding is gzip, but this is no gzip data")
 
 
 def _parse_error(error: zlib.error) -> ParseError:

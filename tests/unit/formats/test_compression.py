@@ -41,7 +41,8 @@ def test_large_bodies_cross_the_borders_of_chunks() -> None:
     ("data", "message"),
     [
         (b"", "EOF"),
-        (b"x 1\n", "unexpected EOF"),
+        (b"x 1\n", "gzip: invalid header"),
+        (b"\x1f\x8b", "unexpected EOF"),
         (b"x 1 is no gzip data\n", "gzip: invalid header"),
         (MEMBER[:9], "unexpected EOF"),
         (MEMBER[:10], "unexpected EOF"),
@@ -62,6 +63,19 @@ def test_what_is_no_gzip_data_is_refused_with_the_original_words(data: bytes, me
         inflate(data)
     assert (caught.value.message, caught.value.line) == (message, 0)
     assert caught.value.hint
+
+
+def test_a_caller_can_end_the_work() -> None:
+    """The check runs before every chunk and every member, and what it raises comes out."""
+    calls = []
+    decompress(MEMBER * 10, "gzip", limit_bytes=100, check=lambda: calls.append(1))
+    assert len(calls) == 10
+
+    def give_up() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        decompress(MEMBER, "gzip", limit_bytes=100, check=give_up)
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 1, 3])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import resource
 import signal
@@ -50,6 +51,9 @@ _ORPHAN_LIMIT_SECONDS: Final = 0.8
 
 _SPARE_FILES: Final = 64
 """File descriptors that connections leave to the database, logs and pipes."""
+
+_COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
+"""See `_calm_collector`. Cycles are rare here: what requests leave behind goes with its last reference."""
 
 _CHECK_TICKS: Final = 10
 """uvicorn ticks every 0.1 s."""
@@ -109,6 +113,7 @@ class Worker(GunicornWorker):
 
     def run(self) -> None:
         """Serve until told to stop, then close the store."""
+        _calm_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Server(self._config, arbiter_pid=self.ppid).serve(sockets=self.sockets))
         self._bridge.close()
@@ -161,6 +166,17 @@ class _Server(UvicornServer):
         if self.should_exit and sig == signal.SIGQUIT:
             self.force_exit = True
         self.should_exit = True
+
+
+def _calm_collector() -> None:
+    """Keep the cycle collector from walking what lives for ever, and from running at every 700th object.
+
+    Python's own settings take more than half of a large parse: 100 000 samples took 0.71 to 1.5 s with them and 0.23 to
+    0.72 s with these (best of 5, one process each, on a shared machine). Freezing alone brings about a third of that.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 def _affordable(connections: int) -> int:

@@ -257,9 +257,10 @@ def _translated(error: BaseException) -> TransportError:
         if not isinstance(inner, Exception) or inner is reason:
             break
         reason = inner
-    # Every socket operation is limited by the push's deadline and by nothing else. urllib3's error for a connection that
-    # was refused derives from its time-out, so that one is judged by its cause.
+    # Every socket operation is limited by the push's deadline and by nothing else. urllib3's error for a connection
+    # that was refused derives from its time-out, so that one is judged by its cause.
     cause = reason.__cause__ if isinstance(reason, urllib3.exceptions.NewConnectionError) else reason
     if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):
         return DeadlineError()
-    return TransportError(str(reason).rpartition(">: ")[2] or type(reason).__name__)
+    # Without the connection's own name, which urllib3 puts in front.
+    return TransportError(str(reason).rpartition("): ")[2] or type(reason).__name__)

@@ -11,13 +11,13 @@ import enum
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from pushgateway.errors import ConfigError
+from pushgateway.values import duration_seconds, go_duration, redact, shown, split_address
 
-__all__ = ["OPTIONS", "Config", "Kind", "Limits", "Option", "duration_seconds", "load", "split_address"]
+__all__ = ["OPTIONS", "Config", "Kind", "Limits", "Option", "load", "split_address"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -86,9 +86,9 @@ OPTIONS: tuple[Option, ...] = (
         "web.listen-address",
         Kind.ADDRESSES,
         ":9091",
-        "Address on which to take pushes and to be scraped. Repeatable.",
+        "Address on which to take pushes and to be scraped. Repeatable. vsock:// is not supported yet.",
         metavar="HOST:PORT",
-        note="An empty host is every address, IPv4 and IPv6; port 0 picks a free one. vsock:// is not supported yet.",
+        note="An empty host is every address, IPv4 and IPv6; port 0 picks a free one.",
     ),
     Option(
         "web.config.file",
@@ -322,7 +322,7 @@ def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> 
         log_level=one["log.level"],
         log_format=one["log.format"],
         systemd_socket=one["web.systemd-socket"] == "true",
-        flags=MappingProxyType({name: ",".join(values) for name, values in texts.items()}),
+        flags=MappingProxyType({name: ",".join(map(redact, values)) for name, values in texts.items()}),
     )
 
 
@@ -344,7 +344,9 @@ def _given(option: Option, arguments: Mapping[str, Sequence[str]], environ: Mapp
     if not text:
         return None
     if option.kind is Kind.ADDRESSES:
-        return _Given(option.env, tuple(part.strip() for part in text.split(",")))
+        # Templates that join lists leave a comma too many.
+        parts = tuple(part for part in map(str.strip, text.split(",")) if part)
+        return _Given(option.env, parts) if parts else None
     return _Given(option.env, (text,))
 
 
@@ -354,24 +356,29 @@ def _checked(option: Option, given: _Given | None) -> tuple[str, ...]:
     spelling = given.spelling if given else option.flag
     checked = tuple(_one(option, value, spelling) for value in values)
     if not option.supported and checked != (option.default,):
-        raise ConfigError(spelling, f"{values[-1]!r} is not supported yet")
+        raise ConfigError(spelling, f"{shown(values[-1])} is not supported yet")
     return checked
 
 
 def _one(option: Option, value: str, spelling: str) -> str:
     if "\0" in value:
-        raise ConfigError(spelling, f"{value!r} holds a NUL character")
+        raise ConfigError(spelling, f"{shown(value)} holds a NUL character")
+    if not value.isascii() and re.search("[\ud800-\udfff]", value):
+        # How Python hands on the bytes of an argument or a variable that it could not decode.
+        raise ConfigError(spelling, f"{shown(value)} is not UTF-8")
     match option.kind:
         case Kind.FLAG:
             return _truth(value, spelling)
         case Kind.COUNT:
             if not re.fullmatch(r"[0-9]{1,9}", value) or not option.lowest <= int(value) <= option.highest:
-                raise ConfigError(spelling, f"{value!r} is not a whole number from {option.lowest} to {option.highest}")
+                raise ConfigError(
+                    spelling, f"{shown(value)} is not a whole number from {option.lowest} to {option.highest}"
+                )
             return str(int(value))
         case Kind.CHOICE if value not in option.choices:
-            raise ConfigError(spelling, f"{value!r} is not one of {', '.join(option.choices)}")
+            raise ConfigError(spelling, f"{shown(value)} is not one of {', '.join(option.choices)}")
         case Kind.DURATION:
-            return _go_duration(duration_seconds(value, spelling))
+            return go_duration(duration_seconds(value, spelling))
         case Kind.ADDRESSES:
             split_address(value, spelling)
     return value
@@ -383,75 +390,7 @@ def _truth(value: str, spelling: str) -> str:
             return "true"
         case "false" | "0" | "no" | "off":
             return "false"
-    raise ConfigError(spelling, f"{value!r} is not true or false")
-
-
-def split_address(address: str, setting: str = "--web.listen-address") -> tuple[str, int]:
-    """Split HOST:PORT.
-
-    Args:
-        address: As in ``:9091``, ``localhost:9091``, ``[::1]:0``.
-        setting: How the setting is spelt in the error.
-
-    Returns:
-        Host ("" is every address, brackets removed) and port (0 to 65535).
-
-    Raises:
-        ConfigError: It is not such an address, or one of a kind that is not supported yet.
-    """
-    if address.startswith("vsock:"):
-        raise ConfigError(setting, f"{address!r}: vsock is not supported yet")
-    match = re.fullmatch(
-        r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[^\]]+)?)\]|(?P<host>[^\s:\[\]/]*)):(?P<port>[0-9]{1,5})", address
-    )
-    if match is None or int(match["port"]) > 65535:
-        raise ConfigError(setting, f"{address!r} is not HOST:PORT, such as :9091, 127.0.0.1:9091 or [::1]:9091")
-    return match["six"] or match["host"] or "", int(match["port"])
-
-
-_UNIT_SECONDS = {
-    "ns": Decimal("1e-9"),
-    "us": Decimal("1e-6"),
-    "µs": Decimal("1e-6"),  # U+00B5, the micro sign
-    "μs": Decimal("1e-6"),  # U+03BC, the Greek letter: Go takes both
-    "ms": Decimal("1e-3"),
-    "s": Decimal(1),
-    "m": Decimal(60),
-    "h": Decimal(3600),
-}
-_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-
-
-def duration_seconds(text: str, setting: str) -> Decimal:
-    """Read a duration as Go's time.ParseDuration does, negative ones excepted.
-
-    Args:
-        text: As in ``5m``, ``1h30m``, ``1.5s``, ``0``.
-        setting: How the setting is spelt in the error.
-
-    Returns:
-        Exact seconds.
-
-    Raises:
-        ConfigError: It is not a duration.
-    """
-    unsigned = text.removeprefix("+")
-    if unsigned == "0":
-        return Decimal(0)
-    if not unsigned or not re.fullmatch(f"(?:{_DURATION_PART.pattern})+", unsigned):
-        raise ConfigError(setting, f"{text!r} is not a duration such as 30s, 5m or 1h30m")
-    return sum((Decimal(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(unsigned)), Decimal(0))
-
-
-def _go_duration(seconds: Decimal) -> str:
-    """Write a duration as Go prints it: 5m0s, 1h30m0s, 1.5s, 250ms."""
-    for unit in ("ns", "µs", "ms"):
-        if 0 < seconds < _UNIT_SECONDS[unit] * 1000:
-            return f"{(seconds / _UNIT_SECONDS[unit]).normalize():f}{unit}"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    head = f"{hours:f}h{minutes:f}m" if hours else f"{minutes:f}m" if minutes else ""
-    return f"{head}{rest.normalize():f}s"
+    raise ConfigError(spelling, f"{shown(value)} is not true or false")
 
 
 def _spelling(name: str, given: Mapping[str, _Given]) -> str:
@@ -463,9 +402,9 @@ _TAKEN = re.compile(r"/|/status|/metrics/.*|/-/.*|/api(/.*)?|/static(/.*)?")
 
 def _telemetry_path(path: str, spelling: str) -> str:
     if not re.fullmatch(r"/[^\s?#%]*", path) or "//" in path:
-        raise ConfigError(spelling, f"{path!r} is not a path such as /metrics")
+        raise ConfigError(spelling, f"{shown(path)} is not a path such as /metrics")
     if _TAKEN.fullmatch(path):
-        raise ConfigError(spelling, f"{path!r} is taken by another page of the gateway")
+        raise ConfigError(spelling, f"{shown(path)} is taken by another page of the gateway")
     return path
 
 
@@ -477,7 +416,7 @@ def _route_prefix(prefix: str, external_url: str, given: Mapping[str, _Given]) -
     if not prefix.strip("/"):
         return ""
     if re.search(r"[\s?#%]|//", prefix):
-        raise ConfigError(spelling, f"{prefix!r} is not a path such as /gateway")
+        raise ConfigError(spelling, f"{shown(prefix)} is not a path such as /gateway")
     return "/" + prefix.strip("/")
 
 
@@ -487,9 +426,10 @@ def _url_path(url: str, spelling: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise ConfigError(spelling, f"{url!r} is not a URL: {error}") from error
+        reason = f": {error}" if redact(url) == url else ""  # which may quote a part of the password
+        raise ConfigError(spelling, f"{shown(url)} is not a URL{reason}") from error
     if re.search(r"[\s\"']", url) or (parts.scheme and parts.scheme not in ("http", "https")):
-        raise ConfigError(spelling, f"{url!r} is not a URL such as https://example.org/gateway")
+        raise ConfigError(spelling, f"{shown(url)} is not a URL such as https://example.org/gateway")
     return unquote(parts.path)
 
 
@@ -499,5 +439,7 @@ def _storage_url(texts: Mapping[str, str], given: Mapping[str, _Given]) -> str:
         return texts["storage.url"]
     if "storage.url" in given:
         first, second = given["persistence.file"].spelling, given["storage.url"].spelling
-        raise ConfigError(first, f"{persistence_file!r} cannot be used together with {second}, expected one of them")
+        raise ConfigError(
+            first, f"{shown(persistence_file)} cannot be used together with {second}, expected one of them"
+        )
     return f"sqlite:{persistence_file}"

@@ -20,6 +20,7 @@ from pushgateway.storage.base import Store, Ticket
 from pushgateway.storage.prepare import PreparedStore, prepare_file, prepare_temporary
 from pushgateway.storage.sqlite import SqliteStore
 from pushgateway.storage.status import StatusBoard
+from pushgateway.values import shown
 
 __all__ = ["PreparedStore", "StatusBoard", "Store", "Ticket", "open_store", "parse_url", "prepare_store"]
 
@@ -42,14 +43,14 @@ def parse_url(url: str) -> str:
     if url == _MEMORY:
         return ""
     if not url.startswith(_SQLITE):
-        raise ConfigError(_SETTING, f"unknown storage {url!r}; {_EXPECTED}")
+        raise ConfigError(_SETTING, f"unknown storage {shown(url)}; {_EXPECTED}")
     path = url.removeprefix(_SQLITE)
     if path.startswith("//"):
         if not path.startswith("///"):
-            raise ConfigError(_SETTING, f"{url!r} names a host; {_EXPECTED}")
+            raise ConfigError(_SETTING, f"{shown(url)} names a host; {_EXPECTED}")
         path = path[2:]
     if not path or path.endswith("/") or "\0" in path:
-        raise ConfigError(_SETTING, f"{url!r} names no file; {_EXPECTED}")
+        raise ConfigError(_SETTING, f"{shown(url)} names no file; {_EXPECTED}")
     return path
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushgateway.config import OPTIONS, Config, Kind, Limits, duration_seconds, load, split_address
+from pushgateway.config import OPTIONS, Config, Kind, Limits, load
 from pushgateway.errors import ConfigError
+from pushgateway.values import duration_seconds, split_address
 
 FLAGS_OF_THE_ORIGINAL = {
     "web.systemd-socket": "false",
@@ -66,6 +67,8 @@ def test_environment_names() -> None:
         ({}, {"PUSHGATEWAY_WEB_WORKERS": ""}, {"workers": 2}),
         ({}, {"PUSHGATEWAY_PORT": "tcp://10.0.0.1:9091", "PUSHGATEWAY_SERVICE_HOST": "10.0.0.1"}, {"workers": 2}),
         ({}, {"PUSHGATEWAY_WEB_LISTEN_ADDRESS": ":1, [::1]:2"}, {"listen_addresses": (":1", "[::1]:2")}),
+        ({}, {"PUSHGATEWAY_WEB_LISTEN_ADDRESS": ":1,, :2 ,"}, {"listen_addresses": (":1", ":2")}),
+        ({}, {"PUSHGATEWAY_WEB_LISTEN_ADDRESS": " , "}, {"listen_addresses": (":9091",)}),
         ({"web.listen-address": [":3", ":4"]}, {}, {"listen_addresses": (":3", ":4")}),
         (
             {"web.listen-address": [":3"]},
@@ -109,11 +112,14 @@ def test_load(arguments: dict[str, list[str]], environ: dict[str, str], expected
         ({"web.listen-address": [":65536"]}, {}, ["--web.listen-address", "':65536'"]),
         ({"web.listen-address": ["::1:9091"]}, {}, ["--web.listen-address", "'::1:9091'", "[::1]:9091"]),
         ({"web.listen-address": ["vsock://:1"]}, {}, ["--web.listen-address", "vsock", "not supported yet"]),
-        ({}, {"PUSHGATEWAY_WEB_LISTEN_ADDRESS": ":1,,:2"}, ["PUSHGATEWAY_WEB_LISTEN_ADDRESS", "''"]),
         ({"web.config.file": ["web.yml"]}, {}, ["--web.config.file", "'web.yml'", "not supported yet"]),
         ({"push.enable-utf8-names": ["true"]}, {}, ["--push.enable-utf8-names", "not supported yet"]),
         ({"log.level": ["trace"]}, {}, ["--log.level", "'trace'", "debug, info, warn, error"]),
         ({"log.format": ["xml"]}, {}, ["--log.format", "'xml'", "logfmt, json"]),
+        ({"persistence.interval": ["9" * 60 + "h"]}, {}, ["--persistence.interval", "too long", "2562047h47m16."]),
+        ({"web.telemetry-path": ["/\udcff"]}, {}, ["--web.telemetry-path", "UTF-8"]),
+        ({}, {"PUSHGATEWAY_STORAGE_URL": "sqlite:\udce9"}, ["PUSHGATEWAY_STORAGE_URL", "UTF-8"]),
+        ({"log.level": ["x" * 100_000]}, {}, ["--log.level", "xxx...'"]),
         ({"persistence.interval": ["5"]}, {}, ["--persistence.interval", "'5'", "5m"]),
         ({"web.telemetry-path": ["metrics"]}, {}, ["--web.telemetry-path", "'metrics'", "/metrics"]),
         ({"web.telemetry-path": ["/"]}, {}, ["--web.telemetry-path", "'/'", "taken"]),
@@ -143,6 +149,49 @@ def test_refused(arguments: dict[str, list[str]], environ: dict[str, str], words
     message = str(caught.value)
     assert "\n" not in message
     assert [word for word in words if word not in message] == []
+    assert len(message.encode()) < 1000
+
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("shown", "url"),
+    [
+        ("postgres://me:***@h/db", "postgres://me:s3cret@h/db"),
+        ("postgres://me:***@h/db", "postgres://me:a@s3cret@h/db"),
+        ("postgres://me:***@h/db", "postgres://me:s3cret/s3cret@h/db"),
+        ("postgres://:***@h/db", "postgres://:s3cret?#@h/db"),
+        ("postgres://me@h/db?password=***&x=1", "postgres://me@h/db?password=s3cret&x=1"),
+        ("https://h/a@b", "https://h/a@b"),
+        ("sqlite:a@b:c", "sqlite:a@b:c"),
+    ],
+)
+def test_passwords_are_not_shown(shown: str, url: str) -> None:
+    """Flags show a URL without its password, however careless it is written."""
+    flags = load({"storage.url": [url]}, {}).flags
+    assert flags["storage.url"] == shown
+    assert SECRET not in str(flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        ({"web.external-url": ["ftp://me:s3cret@h/"]}, {}),
+        ({"web.external-url": ["http://me:s3cret/x@h/"]}, {}),
+        ({"web.external-url": ["http://me:s3cret@h:b/"]}, {}),
+        ({"web.external-url": ["http://me:s3cret@[h/"]}, {}),
+        ({"web.config.file": ["https://me:s3cret@h/"]}, {}),
+        ({"log.level": ["https://me:s3cret@h/" + "x" * 1000]}, {}),
+        ({}, {"PUSHGATEWAY_WEB_LISTEN_ADDRESS": "http://me:s3cret@h/,:1"}),
+    ],
+)
+def test_errors_tell_no_password(arguments: dict[str, list[str]], environ: dict[str, str]) -> None:
+    """An error names a URL without its password."""
+    with pytest.raises(ConfigError) as caught:
+        load(arguments, environ)
+    assert SECRET not in str(caught.value)
+    assert "me:***@" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +247,9 @@ def test_flags_of_the_status() -> None:
         ("1μs", "1µs"),
         ("12ns", "12ns"),
         ("1h2m3.5s", "1h2m3.5s"),
+        ("1.0000000019s", "1.000000001s"),
+        ("0.9ns", "0s"),
+        ("2562047h47m16.854775807s", "2562047h47m16.854775807s"),
     ],
 )
 def test_durations(text: str, shown: str) -> None:
@@ -205,9 +257,11 @@ def test_durations(text: str, shown: str) -> None:
     assert load({"persistence.interval": [text]}, {}).flags["persistence.interval"] == shown
 
 
-@pytest.mark.parametrize("text", ["", "5", "-5m", "m", "5 m", "1d", "1h 30m", ".s", "1e3s", "٣s"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "-5m", "m", "5 m", "1d", "1h 30m", ".s", "1e3s", "٣s", "2562047h47m16.854775808s", "9" * 100_000]
+)
 def test_bad_durations(text: str) -> None:
-    """What Go does not take for a duration is refused; so is a negative one."""
+    """What Go does not take for a duration is refused; so are a negative one and one of more than 292 years."""
     with pytest.raises(ConfigError):
         duration_seconds(text, "--x")
 

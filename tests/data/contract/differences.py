@@ -132,8 +132,10 @@ def empty_key_label(step: Step, history: tuple[Step, ...], ours: Outcome, theirs
     if "parsing" in ours.text + theirs.text:
         return False
     if not empty_labels(step):
+        # The two groups hold the same series, so that the original refuses one, or keeps it when the other is deleted.
         earlier = any(empty_labels(before) for before in history)
-        return earlier and "was collected before with the same name and label values" in theirs.text
+        twins = "was collected before with the same name and label values" in theirs.text
+        return earlier and (twins or step.method == "DELETE")
     alike = ours.status == theirs.status and without_empty(ours) == without_empty(theirs)
     overrides = any(re.search(rb"[{ ,]" + name.encode() + rb"[ \t]*=", step.body) for name in empty_labels(step))
     return alike or overrides or bool(history)

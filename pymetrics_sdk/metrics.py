@@ -99,12 +99,20 @@ class Metric:
         return series
 
     def _cell(self) -> cells.Cell:
+        scope = self._scope or current_scope()
+        found: cells.Cell | None = scope.cache.get(self)
+        return self._find(scope) if found is None else found
+
+    def _find(self, scope: Scope) -> cells.Cell:
         if len(self._label_values) != len(self.definition.label_names):
             raise ConfigError(
                 self.definition.name, f"call .labels() with a value for each of {self.definition.label_names}"
             )
-        scope = self._scope or current_scope()
-        return scope.family(self.definition).cell(self._label_values)
+        cell = scope.family(self.definition).cell(self._label_values)
+        if not self._label_values:
+            # Halves the cost of an update. Not for what labels() returns, which is a new object each time.
+            scope.cache[self] = cell
+        return cell
 
     def bound_to(self, scope: Scope) -> Self:
         """Return this metric tied to one scope, whatever run is current."""

@@ -16,6 +16,7 @@ import pytest
 
 from tests.exposition import Exposition
 from tests.harness import Gateway
+from tests.project.pages import page, snippets
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -74,27 +75,50 @@ def test_the_etl_job_tells_what_it_did(gateway: Gateway, source: tuple[str, list
     """Stages, records, revenue, freshness and the request to the shop are there; one bad order fails nothing."""
     url, orders = source
     orders += ORDERS
-    status, page = run_etl(gateway, url, tmp_path)
+    status, found = run_etl(gateway, url, tmp_path)
     assert status == 0
-    assert page.value("batch_job_last_result", job="nightly-etl", result="success") == 1
-    assert page.value("batch_job_records", outcome="written") == 2
-    assert page.value("batch_job_records", outcome="failed") == 1
-    assert page.value("batch_job_exceptions", error_type="ValueError") == 1
-    assert page.value("etl_revenue_total", currency="EUR") == 10
-    assert page.value("batch_job_last_record_processed_timestamp_seconds") == 1_700_000_060
-    stages = {line.label_map["stage"] for line in page["batch_job_stage_duration_seconds"].lines}
+    assert found.value("batch_job_last_result", job="nightly-etl", result="success") == 1
+    assert found.value("batch_job_records", outcome="written") == 2
+    assert found.value("batch_job_records", outcome="failed") == 1
+    assert found.value("batch_job_exceptions", error_type="ValueError") == 1
+    assert found.value("etl_revenue_total", currency="EUR") == 10
+    assert found.value("batch_job_last_record_processed_timestamp_seconds") == 1_700_000_060
+    stages = {line.label_map["stage"] for line in found["batch_job_stage_duration_seconds"].lines}
     assert stages == {"", "extract", "transform", "load"}
-    requests = page["http_client_request_duration_seconds"].lines
+    requests = found["http_client_request_duration_seconds"].lines
     assert {line.label_map["http_response_status_code"] for line in requests} == {"200"}
 
 
 def test_the_etl_job_skips_and_fails(gateway: Gateway, source: tuple[str, list[object]], tmp_path: Path) -> None:
     """No orders are a skip with exit status 0, a shop that is gone is an error with exit status 1."""
-    status, page = run_etl(gateway, source[0], tmp_path)
-    assert (status, page.value("batch_job_last_result", result="skip")) == (0, 1)
-    status, page = run_etl(gateway, "http://127.0.0.1:9/orders", tmp_path)
-    assert (status, page.value("batch_job_last_result", result="error")) == (1, 1)
-    assert page.value("batch_job_exceptions", error_type="ConnectionError") == 1
+    status, found = run_etl(gateway, source[0], tmp_path)
+    assert (status, found.value("batch_job_last_result", result="skip")) == (0, 1)
+    status, found = run_etl(gateway, "http://127.0.0.1:9/orders", tmp_path)
+    assert (status, found.value("batch_job_last_result", result="error")) == (1, 1)
+    assert found.value("batch_job_exceptions", error_type="ConnectionError") == 1
+
+
+def test_the_tutorial_runs_as_it_stands(gateway: Gateway, tmp_path: Path) -> None:
+    """Each step of the SDK's tutorial works, and the job tells what the page says that it tells."""
+    blocks = snippets(page("docs/tutorial/instrument-a-batch-job.md"))
+    (tmp_path / "billing.py").write_text(next(each.text for each in blocks if each.language == "python"))
+    env = environment(gateway)
+    del env["PYMETRICS_GATEWAY_URL"]
+    printed = ""
+    for block in blocks:
+        if block.language == "sh" and not block.text.startswith("pip "):
+            script = block.text.replace("http://127.0.0.1:9091", gateway.url)
+            done = subprocess.run(
+                ["bash", "-euc", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, block.text + done.stdout + done.stderr
+            printed += done.stdout
+    promised = next(each.text for each in blocks if not each.language)
+    for line in promised.splitlines():
+        if "duration" not in line:
+            assert line in printed
+    assert "exit status 1" in printed
+    assert 'batch_job_last_result{instance="",job="billing",result="error"} 1' in printed
 
 
 def cron_line(directory: Path, archive: Path) -> list[str]:
@@ -116,10 +140,10 @@ def test_the_backup_of_the_crontab(gateway: Gateway, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     key = {"job": "backup", "directory": str(source)}
-    page = gateway.scrape()
-    assert page.value("batch_job_last_result", **key, result="success") == 1
-    assert page.value("backup_size_bytes", **key) == archive.stat().st_size
-    assert page.value("batch_job_deadline_timestamp_seconds", **key) > 0
+    found = gateway.scrape()
+    assert found.value("batch_job_last_result", **key, result="success") == 1
+    assert found.value("backup_size_bytes", **key) == archive.stat().st_size
+    assert found.value("batch_job_deadline_timestamp_seconds", **key) > 0
 
 
 def test_a_backup_that_fails(gateway: Gateway, tmp_path: Path) -> None:

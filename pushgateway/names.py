@@ -17,8 +17,10 @@ __all__ = [
     "PUSH_TIME",
     "PUSH_TIME_HELP",
     "RESERVED_PREFIX",
+    "SHOWN_CHARACTERS",
     "is_label_name",
     "is_metric_name",
+    "shown",
 ]
 
 METRIC_NAME_RE: Final = "[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -36,6 +38,9 @@ PUSH_TIME_HELP: Final = "Last Unix time when changing this group in the Pushgate
 PUSH_FAILURE_TIME: Final = "push_failure_time_seconds"
 PUSH_FAILURE_TIME_HELP: Final = "Last Unix time when changing this group in the Pushgateway failed."
 
+SHOWN_CHARACTERS: Final = 200
+"""How much of a name or value messages show: they go into answers, logs and the store, and may come from anyone."""
+
 _metric_name = re.compile(METRIC_NAME_RE).fullmatch
 _label_name = re.compile(LABEL_NAME_RE).fullmatch
 
@@ -48,3 +53,8 @@ def is_metric_name(name: str) -> bool:
 def is_label_name(name: str) -> bool:
     """Return whether users may give a label this name: legacy grammar and no reserved prefix."""
     return _label_name(name) is not None and not name.startswith(RESERVED_PREFIX)
+
+
+def shown(name: str) -> str:
+    """Return a name as messages show it: cut after `SHOWN_CHARACTERS`."""
+    return name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "..."

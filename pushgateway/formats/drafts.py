@@ -7,7 +7,8 @@ A name means the family of exactly that name, whatever its type; else the summar
 declared for the name without its suffix; else a new family. So ``h_count`` is a family of its own unless a TYPE line
 has made ``h`` a histogram before. This is the original's order of search; a name's meaning stays through a body.
 
-Errors are raised as `ParseError` without a line: the reader of lines knows which it was.
+Errors are raised as `ParseError` without a line: the reader of lines knows which it was. Limits are enforced where a
+family, a name or a value is first met, before memory is spent on it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import enum
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pushgateway.errors import ParseError
+from pushgateway.config import Limits
+from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.numbers import parse_float, uint64_or_none, wrap_uint64
 from pushgateway.formats.quoting import quote
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
@@ -56,16 +58,31 @@ class Target(NamedTuple):
 
 
 class Drafts:
-    """The families of one body while it is read. Names given to it are metric names: readers have checked them."""
+    """The families of one body while it is read. Names given to it are metric names: readers have checked them.
 
-    __slots__ = ("_drafts", "_targets")
+    Args:
+        limits: What the body may hold. There may be as many families as samples, with samples or without.
 
-    def __init__(self) -> None:
+    Attributes:
+        limits: As given.
+        harmless_characters: How long a line may be that can have no name, value or number of labels beyond its limit: a
+            character of a value has up to four bytes, and a label at least four characters.
+    """
+
+    __slots__ = ("_drafts", "_targets", "harmless_characters", "limits")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.harmless_characters = min(limits.name_bytes, limits.value_bytes // 4, 4 * limits.labels_per_series)
         self._drafts: dict[str, Draft] = {}
         self._targets: dict[str, Target] = {}
 
     def target(self, name: str) -> Target:
-        """Return where a sample of this name goes; a family that has no type yet becomes untyped."""
+        """Return where a sample of this name goes; a family that has no type yet becomes untyped.
+
+        Raises:
+            LimitError: The name is too long (`name-bytes`), or one family too many (`samples`).
+        """
         target = self._targets.get(name)
         if target is None:
             draft, part = self._find(name)
@@ -75,7 +92,11 @@ class Drafts:
         return target
 
     def described(self, name: str) -> Draft:
-        """Return the family that a HELP or TYPE line with this name speaks of."""
+        """Return the family that a HELP or TYPE line with this name speaks of.
+
+        Raises:
+            LimitError: As from `target`.
+        """
         return self._find(name)[0]
 
     def build(self) -> tuple[MetricFamily, ...]:
@@ -97,6 +118,11 @@ class Drafts:
                 if stem is not None and stem.type in types:
                     return stem, part
                 break
+        limits = self.limits
+        if len(name) > limits.name_bytes:
+            raise LimitError("name-bytes", allowed=limits.name_bytes, seen=len(name))
+        if len(self._drafts) >= limits.samples:
+            raise LimitError("samples", allowed=limits.samples)
         draft = self._drafts[name] = Draft(name)
         return draft, Part.BOUND
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from pushgateway.config import Limits
 from pushgateway.names import LABEL_NAME_RE
 
 __all__ = ["Shape", "find_shape"]
@@ -24,11 +25,13 @@ class Shape(NamedTuple):
         names: The label names, sorted.
         sort: Brings the values of a line into the order of `names`; None if they are in it.
         parts: How many parts a line of this shape has when it is split at its quotes.
+        longest_name: The length of the longest name, which is ASCII.
     """
 
     names: tuple[str, ...]
     sort: Callable[[list[str]], tuple[str, ...]] | None
     parts: int
+    longest_name: int
 
 
 _MAX_SHAPES: Final = 4096
@@ -41,15 +44,18 @@ _separator = re.compile(rf"[ \t]*(,?)[ \t]*({LABEL_NAME_RE})[ \t]*=[ \t]*").full
 _end = re.compile(r"[ \t]*,?[ \t]*").fullmatch
 
 
-def find_shape(separators: list[str]) -> Shape | None:
+def find_shape(separators: list[str], limits: Limits) -> Shape | None:
     """Return the shape of a label set.
 
     Args:
         separators: Every other part of a label set that was split at its quotes, beginning with the first.
+        limits: How many labels there may be, and how long their names.
 
     Returns:
-        None if they are not those of a valid label set, or of one without labels.
+        None if they are not those of a valid label set within the limits, or of one without labels.
     """
+    if len(separators) > limits.labels_per_series + 1:
+        return None
     key = tuple(separators)
     shape = _shapes.get(key)
     if shape is None:
@@ -58,7 +64,7 @@ def find_shape(separators: list[str]) -> Shape | None:
             if len(_shapes) >= _MAX_SHAPES:
                 _shapes.clear()
             _shapes[key] = shape
-    return shape
+    return shape if shape is not None and shape.longest_name <= limits.name_bytes else None
 
 
 def _check(separators: tuple[str, ...]) -> Shape | None:
@@ -73,4 +79,4 @@ def _check(separators: tuple[str, ...]) -> Shape | None:
     ordered = sorted(names)
     positions = {name: position for position, name in enumerate(names)}
     sort = None if ordered == names else itemgetter(*[positions[name] for name in ordered])
-    return Shape(tuple(ordered), sort, 2 * len(names) + 1)
+    return Shape(tuple(ordered), sort, 2 * len(names) + 1, max(map(len, names)))

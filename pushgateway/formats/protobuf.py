@@ -217,8 +217,7 @@ def _histogram(histogram: Histogram) -> bytes:
         buckets = [_FLOAT_BUCKET + _two_doubles(0x11, bound, 0x21, count) for bound, count in histogram.buckets]
         return total + b"".join(buckets) + _FLOAT_COUNT + _double(histogram.count)
     buckets = [
-        _message(_BUCKET, _COUNT + _varint(int(count)) + b"\x11" + _double(bound))
-        for bound, count in histogram.buckets
+        _message(_BUCKET, _COUNT + _varint(int(count)) + b"\x11" + _double(bound)) for bound, count in histogram.buckets
     ]
     return _COUNT + _varint(int(histogram.count)) + total + b"".join(buckets)
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from pushgateway.names import SHOWN_CHARACTERS
+
 __all__ = ["has_bad_utf8", "quote", "quote_character"]
 
 _ESCAPES: Final = dict(zip("\\\a\b\f\n\r\t\v", ["\\\\", *(f"\\{letter}" for letter in "abfnrtv")], strict=True))
 
-_SHOWN_CHARACTERS: Final = 200
-"""A value of megabytes must not come back whole in an error."""
-
 
 def quote(text: str) -> str:
     """Return `text` in double quotes, cut after 200 characters."""
-    shown = "".join(_escape(character, '"') for character in text[:_SHOWN_CHARACTERS])
-    return f'"{shown}"' if len(text) <= _SHOWN_CHARACTERS else f'"{shown}"...'
+    shown = "".join(_escape(character, '"') for character in text[:SHOWN_CHARACTERS])
+    return f'"{shown}"' if len(text) <= SHOWN_CHARACTERS else f'"{shown}"...'
 
 
 def quote_character(character: str) -> str:

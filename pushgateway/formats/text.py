@@ -4,26 +4,31 @@ The format: https://prometheus.io/docs/instrumenting/exposition_formats/#text-fo
 strictly as the original reads them.
 
 Reading is the gateway's hottest loop, so it has two paths. One regular expression splits a window of the body into
-rows, a row a line, and takes the well-formed sample lines apart on the way; all else goes, a line at a time, to
+rows, and takes the well-formed sample lines apart on the way; all else goes, a line at a time, to
 `pushgateway.formats.text_line`, which knows the whole grammar and every error. The fast path takes a strict subset of
 what the careful one takes, which tests hold them to (`parse_carefully`).
+
+A row is a line, or a run of lines that say nothing: blank ones and comments. A compressed body can have a hundred
+million of those, and they take 4 ns each this way, where a line for itself takes 1.4 us.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
+from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.drafts import Drafts
 from pushgateway.formats.label_shapes import find_shape
 from pushgateway.formats.numbers import format_value
 from pushgateway.formats.text_line import read_line
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
-from pushgateway.names import METRIC_NAME_RE
+from pushgateway.names import METRIC_NAME_RE, shown
 
 __all__ = [
     "format_value",
@@ -36,7 +41,10 @@ __all__ = [
 ]
 
 _WINDOW_BYTES: Final = 1 << 16
-"""How much of a body is split into rows at a time; bounds what a body costs in memory beside its families."""
+"""How much of a body is split into rows at a time; bounds what a body costs in memory beside its families, and what is
+read between two calls of a caller's check: at most some 15 000 samples, 50 ms."""
+
+_STANDARD: Final = Limits()
 
 _CRLF_HINT: Final = "the line ends with CR LF, and only LF ends a line; --push.lenient-line-endings accepts both"
 
@@ -47,42 +55,60 @@ _VALUE: Final = r"[+-]?(?:[0-9]{1,99}+(?:\.[0-9]{0,99}+)?|\.[0-9]{1,99}+)(?:[eE]
 # with a blank after them: a pattern that tries every closing brace, from the end of the line, takes half as long again.
 _LABELS: Final = r"[^\\\n}]*+(?:\}(?! )[^\\\n}]*+)*+"
 
-# Name, labels, value of a well-formed sample; or any other line, which ends without an LF only where the body does.
-_rows = re.compile(rf"({METRIC_NAME_RE})(?:\{{({_LABELS})\}})? ({_VALUE})\n|([^\n]*\n|[^\n]+)").findall
-_lines = re.compile(r"()()()([^\n]*\n|[^\n]+)").findall
+# Lines that say nothing: blank, or a comment that is neither HELP nor TYPE.
+_SILENT: Final = r"(?:[ \t]*+(?:#(?![ \t]*+(?:HELP|TYPE)[ \t\n])[^\n]*+)?+\n++)++"
 
-_Row = tuple[str, str, str, str]
+# Any one line, which ends without an LF only where the body does.
+_LINE: Final = r"[^\n]*\n|[^\n]+"
+
+# Before _SILENT only because a third of the lines of many bodies are these, and need not be tried for silence.
+_DESCRIPTION: Final = r"# (?:HELP|TYPE) [^\n]*\n"
+
+# A row is name, labels, value of a well-formed sample; or else all of the text is in the last place.
+_rows = re.compile(rf"({METRIC_NAME_RE})(?:\{{({_LABELS})\}})? ({_VALUE})\n|({_DESCRIPTION}|{_SILENT}|{_LINE})")
+_lines_or_silence = re.compile(rf"()()()({_SILENT}|{_LINE})")
+_lines = re.compile(rf"()()()({_LINE})")
 
 
 def parse(
-    body: bytes, *, lenient_line_endings: bool = False, max_samples: int | None = None
+    body: bytes,
+    *,
+    limits: Limits = _STANDARD,
+    lenient_line_endings: bool = False,
+    check: Callable[[], None] | None = None,
 ) -> tuple[MetricFamily, ...]:
     """Read a body.
 
     Args:
         body: The decompressed body; empty means no families.
+        limits: What the body may hold: `samples`, `labels_per_series`, `name_bytes` and `value_bytes`. The
+            default is that of `Limits`, so that nothing is ever read without limits.
         lenient_line_endings: Whether CR LF may end a line and the last line may lack its LF.
-        max_samples: How many sample lines there may be; None for any number.
+        check: Called before each window of at most 64 KiB (or one line, if it is longer); what it raises ends the
+            reading. None for no call.
 
     Returns:
         The families that have samples, in the order of their first appearance. Labels are sorted by name.
 
     Raises:
         ParseError: The body is not valid; knows line, family and what was expected.
-        LimitError: There are more than `max_samples` sample lines.
+        LimitError: There are more sample lines or families than `samples`, more labels in a line than
+            `labels-per-series`, a name longer than `name-bytes`, or a label value or HELP text longer than
+            `value-bytes`.
     """
     if lenient_line_endings:
         body = _with_line_feeds(body)
-    return _Reader(max_samples, careful=False).read(body)
+    return _Reader(limits, careful=False).read(body, check)
 
 
-def parse_carefully(body: bytes) -> tuple[MetricFamily, ...]:
+def parse_carefully(body: bytes, *, limits: Limits = _STANDARD) -> tuple[MetricFamily, ...]:
     """Read a body as `parse` does, but every line by the whole grammar: slower, and what `parse` is tested against.
 
     Raises:
         ParseError: The body is not valid.
+        LimitError: The body is beyond a limit.
     """
-    return _Reader(None, careful=True).read(body)
+    return _Reader(limits, careful=True).read(body, None)
 
 
 def _with_line_feeds(body: bytes) -> bytes:
@@ -93,45 +119,50 @@ def _with_line_feeds(body: bytes) -> bytes:
 class _Reader:
     """One body on its way to families."""
 
-    __slots__ = ("_careful", "_drafts", "_line", "_max_samples", "_samples")
+    __slots__ = ("_careful", "_drafts", "_limits", "_line", "_samples")
 
-    def __init__(self, max_samples: int | None, *, careful: bool) -> None:
-        self._max_samples = max_samples
+    def __init__(self, limits: Limits, *, careful: bool) -> None:
+        self._limits = limits
         self._careful = careful
-        self._drafts = Drafts()
+        self._drafts = Drafts(limits)
         self._line = 1
         self._samples = 0
 
-    def read(self, body: bytes) -> tuple[MetricFamily, ...]:
+    def read(self, body: bytes, check: Callable[[], None] | None) -> tuple[MetricFamily, ...]:
+        size = min(_WINDOW_BYTES, self._limits.value_bytes)
         start = 0
         while start < len(body):
-            end = body.find(b"\n", start + _WINDOW_BYTES) + 1 or len(body)
+            if check is not None:
+                check()
+            # Whole lines of at most `size` bytes together; a line that is longer stands alone.
+            end = body.rfind(b"\n", start, start + size) + 1 or body.find(b"\n", start + size) + 1 or len(body)
             self._read_window(body[start:end])
             start = end
         return self._drafts.build()
 
     def _read_window(self, window: bytes) -> None:
-        split = _lines if self._careful else _rows
+        # The fast way looks at no value's length: what could be too long stands in a window that is.
+        pattern = _rows if len(window) <= self._limits.value_bytes else _lines_or_silence
         try:
             text = window.decode()
         except UnicodeDecodeError:
             # Comments may hold any bytes, names and values may not: only the careful way looks.
             text = window.decode(errors="surrogateescape")
-            split = _lines
-        rows: list[_Row] = split(text)
-        self._samples += self._read_rows(rows)
-        self._line += len(rows)
-        if self._max_samples is not None and self._samples > self._max_samples:
-            raise LimitError("samples", allowed=self._max_samples)
+            pattern = _lines_or_silence
+        self._samples += self._read_rows(_lines if self._careful else pattern, text)
+        self._line += text.count("\n")
+        if self._samples > self._limits.samples:
+            raise LimitError("samples", allowed=self._limits.samples)
 
-    def _read_rows(self, rows: Sequence[_Row]) -> int:
-        """Read rows, one a line, and return how many were samples."""
-        drafts, new = self._drafts, tuple.__new__
+    def _read_rows(self, pattern: re.Pattern[str], text: str) -> int:
+        """Read a window and return how many samples it has."""
+        rows: list[tuple[str, str, str, str]] = pattern.findall(text)
+        drafts, limits, new = self._drafts, self._limits, tuple.__new__
         samples = len(rows)
-        last_name, line, number = "", "", 0
+        last_name, line, index = "", "", 0
         last_separators: list[str] = []
         try:
-            for number, (name, braced, value, line) in enumerate(rows, self._line):  # noqa: B007  read in the handler
+            for index, (name, braced, value, line) in enumerate(rows):  # noqa: B007  read in the handler
                 if line:
                     samples -= not read_line(line, drafts)
                     continue
@@ -143,7 +174,7 @@ class _Reader:
                     parts = braced.split('"')
                     separators, values = parts[::2], parts[1::2]
                     if separators != last_separators:
-                        shape, last_separators = find_shape(separators), separators
+                        shape, last_separators = find_shape(separators, limits), separators
                     if shape is None or len(parts) != shape.parts:
                         read_line(f"{name}{{{braced}}} {value}\n", drafts)
                         continue
@@ -155,7 +186,9 @@ class _Reader:
                     append(new(Sample, (labels, float(value), None)))
         except ParseError as error:
             hint = _CRLF_HINT if line.endswith(("\r\n", "\r")) else error.hint
-            raise ParseError(error.message, line=number, hint=hint, family=error.family) from None
+            before = next(islice(pattern.finditer(text), index, None)).start()
+            number = self._line + text.count("\n", 0, before)
+            raise ParseError(error.message, line=number, hint=hint, family=shown(error.family)) from None
         return samples
 
 

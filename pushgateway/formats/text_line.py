@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from typing import Final, NoReturn
 
-from pushgateway.errors import ParseError
+from pushgateway.config import Limits
+from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.drafts import Draft, Drafts, Target
 from pushgateway.formats.numbers import parse_float
 from pushgateway.formats.quoting import has_bad_utf8, quote, quote_character
 from pushgateway.model import MetricType, Sample
-from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, is_metric_name
+from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, is_metric_name, shown
 
 __all__ = ["read_line"]
 
@@ -30,14 +31,13 @@ _VALUE_HINT: Final = "a value is a decimal number, +Inf, -Inf or NaN, one blank 
 _TYPE_HINT: Final = "a type is counter, gauge, histogram, summary or untyped, with nothing after it"
 _UTF8_HINT: Final = "text must be UTF-8"
 
-_ESCAPED: Final = {"\\": "\\", '"': '"', "n": "\n"}
-
 _TYPES: Final = {type_.value: type_ for type_ in MetricType} | {"gaugehistogram": MetricType.GAUGE_HISTOGRAM}
 
 _blanks = re.compile(r"[ \t]*").match
 _token = re.compile(r"[^ \t\n]*").match
 _rest = re.compile(r"[^\n]*").match
-_plain = re.compile(r'[^"\\\n]*').match
+_quotable = re.compile(r'[^"\\\n]*+(?:\\[\\"n][^"\\\n]*+)*+').match
+_describable = re.compile(r'[^\\\n]*+(?:\\[\\"n][^\\\n]*+)*+').match
 _metric_name = re.compile(METRIC_NAME_RE).match
 _label_name = re.compile(LABEL_NAME_RE).match
 # A HELP or TYPE line as nearly everyone writes it, which is a third of the lines of many bodies.
@@ -50,6 +50,7 @@ def read_line(line: str, drafts: Drafts) -> bool:
 
     Args:
         line: The line with its LF, or without one if the body ends without. Bytes that are not UTF-8 are surrogates.
+            Further lines may follow it, and are not read.
         drafts: The families read so far.
 
     Returns:
@@ -57,9 +58,10 @@ def read_line(line: str, drafts: Drafts) -> bool:
 
     Raises:
         ParseError: The line is not valid; the error has no line number.
+        LimitError: It has too many labels, or a name or value that is too long, or is one family too many.
     """
     usual = _usual_comment(line)
-    if usual and line.isascii():
+    if usual and line.isascii() and len(line) <= drafts.limits.value_bytes:
         keyword, name, rest = usual.groups()
         _describe(drafts.described(name), keyword, rest)
         return False
@@ -84,16 +86,41 @@ def _describe(draft: Draft, keyword: str, rest: str) -> None:
     draft.fix_type(type_)
 
 
+def _unescape(text: str) -> str:
+    """Resolve escapes, all of which are known to be valid."""
+    if "\\" not in text:
+        return text
+    # The first backslash of a pair never belongs to an escape before it: no need to look at single characters, where
+    # five million escapes took 2.4 s.
+    return "\\".join(part.replace("\\n", "\n").replace('\\"', '"') for part in text.split("\\\\"))
+
+
+def _check_size(text: str, limits: Limits) -> None:
+    # A character has at most four bytes: nothing is encoded that cannot be too long.
+    if 4 * len(text) > limits.value_bytes and (seen := len(text.encode())) > limits.value_bytes:
+        raise LimitError("value-bytes", allowed=limits.value_bytes, seen=seen)
+
+
+def _check_label_limits(name: str, value: str, *, number: int, limits: Limits) -> None:
+    """Accept the label of a line that is the `number`-th, or raise LimitError."""
+    if number > limits.labels_per_series:
+        raise LimitError("labels-per-series", allowed=limits.labels_per_series)
+    if len(name) > limits.name_bytes:
+        raise LimitError("name-bytes", allowed=limits.name_bytes, seen=len(name))
+    _check_size(value, limits)
+
+
 class _Line:
     """One line and how far it has been read. The end of the text, other than an LF, is the end of the body."""
 
-    __slots__ = ("_at", "_drafts", "_family", "_text")
+    __slots__ = ("_at", "_drafts", "_family", "_short", "_text")
 
     def __init__(self, text: str, drafts: Drafts) -> None:
         self._text = text
         self._at = 0
         self._drafts = drafts
         self._family = ""
+        self._short = len(text) <= drafts.harmless_characters
 
     def read(self) -> bool:
         self._at = _blanks(self._text).end()  # type: ignore[union-attr]  # matches the empty text too
@@ -155,25 +182,20 @@ class _Line:
 
     def _quoted(self, what: str) -> str:
         """Read the rest of a quoted text, escapes resolved, and its closing quote."""
-        parts = []
-        while True:
-            parts.append(self._take(_plain(self._text, self._at)))
-            character = self._next()
-            if character == '"':
-                self._at += 1
-                return "".join(parts)
-            if character == "\n":
-                self._fail(f"{what} {quote(''.join(parts))} contains unescaped new-line", "write a line feed as \\n")
-            self._at += 1
-            parts.append(self._escape())
-
-    def _escape(self) -> str:
-        """Read the character after a backslash."""
+        text = _unescape(self._take(_quotable(self._text, self._at)))
         character = self._next()
-        if character not in _ESCAPED:
-            self._fail(f"invalid escape sequence '\\{character}'", 'the escapes are \\\\, \\" and \\n')
+        if character == "\n":
+            self._fail(f"{what} {quote(text)} contains unescaped new-line", "write a line feed as \\n")
         self._at += 1
-        return _ESCAPED[character]
+        if character == "\\":
+            self._fail_escape()
+        return text
+
+    def _fail_escape(self) -> NoReturn:
+        character = self._next()
+        if not character.isprintable():  # a stray byte, which no answer could carry
+            character = quote_character(character)[1:-1]
+        self._fail(f"invalid escape sequence '\\{character}'", 'the escapes are \\\\, \\" and \\n')
 
     def _checked(self, name: str) -> str:
         """Return a metric name that may have been quoted, and so may have any characters."""
@@ -201,7 +223,12 @@ class _Line:
         self._family = draft.name
         if self._skip_blanks() == "\n":
             return
-        _describe(draft, keyword, self._help() if keyword == "HELP" else self._until_line_feed())
+        if keyword == "HELP":
+            text = self._help()
+            _check_size(text, self._drafts.limits)
+        else:
+            text = self._until_line_feed()
+        _describe(draft, keyword, text)
 
     def _help(self) -> str:
         start = self._at
@@ -211,12 +238,11 @@ class _Line:
         if "\\" not in rest:
             return rest
         self._at = start
-        parts = []
-        while self._next() != "\n":
-            character = self._next()
+        text = self._take(_describable(self._text, start))
+        if self._next() == "\\":
             self._at += 1
-            parts.append(self._escape() if character == "\\" else character)
-        return "".join(parts)
+            self._fail_escape()
+        return _unescape(text)
 
     # Samples
 
@@ -247,7 +273,7 @@ class _Line:
         """Read a label set from its opening brace to the value; without a target the metric's name is inside."""
         named_inside = target is None
         pairs: dict[str, str] = {}
-        separator = "{"
+        separator, number = "{", 0
         while separator != "}":
             self._at += 1
             if self._skip_blanks() == "}":
@@ -264,6 +290,9 @@ class _Line:
             self._check_label(name, pairs, target)
             self._at += 1
             pairs[name] = self._label_value()
+            number += 1  # more than the pairs if bounds are repeated
+            if not self._short:
+                _check_label_limits(name, pairs[name], number=number, limits=self._drafts.limits)
             if target is not None and name == target.draft.bound_label:
                 target.draft.bound(pairs[name])  # checked even if it is repeated, when only the last one counts
             separator = self._skip_blanks()
@@ -290,7 +319,7 @@ class _Line:
             self._fail(f"invalid label name {quote(name)}", _LABEL_NAME_HINT)
         # The original lets le and quantile be repeated where they are bounds; the last one counts.
         if name in pairs and (target is None or name != target.draft.bound_label):
-            self._fail(f"duplicate label names for metric {quote(self._family)}", f"{name} is given twice")
+            self._fail(f"duplicate label names for metric {quote(self._family)}", f"{shown(name)} is given twice")
 
     def _label_value(self) -> str:
         character = self._skip_blanks()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats import text
 from pushgateway.model import Histogram, MetricFamily, MetricType, Sample, Summary
@@ -94,11 +95,11 @@ def test_the_fast_path_agrees_with_the_careful_one_on_rendered_families(families
 
 
 @thorough
-@given(st.binary(max_size=60) | fragment_bodies, st.booleans(), st.none() | st.integers(0, 3))
-def test_nothing_but_the_documented_errors_is_raised(body: bytes, lenient: bool, max_samples: int | None) -> None:
+@given(st.binary(max_size=60) | fragment_bodies, st.booleans(), st.integers(1, 3))
+def test_nothing_but_the_documented_errors_is_raised(body: bytes, lenient: bool, samples: int) -> None:
     """Any bytes are either families, a ParseError or a LimitError."""
     with contextlib.suppress(ParseError, LimitError):
-        text.parse(body, lenient_line_endings=lenient, max_samples=max_samples)
+        text.parse(body, lenient_line_endings=lenient, limits=Limits(samples=samples))
 
 
 @thorough
@@ -179,9 +180,9 @@ def test_an_error_knows_its_family() -> None:
 def test_more_samples_than_allowed_are_refused(separator: str) -> None:
     """The limit counts sample lines on both paths, neither comments nor blank lines."""
     body = f"# TYPE x gauge\n\nx{separator}1\ny{separator}2\n".encode()
-    assert len(text.parse(body, max_samples=2)) == 2
+    assert len(text.parse(body, limits=Limits(samples=2))) == 2
     with pytest.raises(LimitError) as caught:
-        text.parse(body, max_samples=1)
+        text.parse(body, limits=Limits(samples=1))
     assert (caught.value.limit, caught.value.allowed) == ("samples", 1)
 
 

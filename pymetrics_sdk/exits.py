@@ -120,8 +120,8 @@ class SignalWatch:
     """Watches SIGTERM and SIGINT while the main thread is inside a run.
 
     A signal that was ignored stays ignored. A handler of the job's own stays in charge: it is called at once, and what
-    it does (set a flag, raise, exit) happens as it would without the SDK. A signal with its default action, and
-    KeyboardInterrupt, are raised in the main thread.
+    it does (set a flag, raise, exit) happens as it would without the SDK. A signal whose default action ends the
+    process is raised in the main thread.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -141,12 +141,17 @@ class SignalWatch:
             return False
         if self._depth == 0:
             for signum in self.SIGNALS:
-                previous = signal.getsignal(signum)
-                if previous is not signal.SIG_IGN and previous is not None:
-                    self._previous[signum] = previous
-                    signal.signal(signum, self._handle)
+                # KeyboardInterrupt unwinds the stack without our help, and asyncio.run looks for just that handler.
+                if signal.getsignal(signum) is not signal.default_int_handler:
+                    self._install(signum)
         self._depth += 1
         return True
+
+    def _install(self, signum: int) -> None:
+        previous = signal.getsignal(signum)
+        if previous is not signal.SIG_IGN and previous is not None and previous != self._handle:
+            self._previous[signum] = previous
+            signal.signal(signum, self._handle)
 
     def hold(self, on_second: Callable[[], None]) -> None:
         """Let signals wait from now on: the final push is under way.
@@ -156,6 +161,7 @@ class SignalWatch:
         """
         self._holding += 1
         self._on_second.append(on_second)
+        self._install(signal.SIGINT)
 
     def leave(self) -> None:
         """End watching; the last to leave delivers what arrived.

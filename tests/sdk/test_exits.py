@@ -307,6 +307,54 @@ def test_handlers_are_put_back(gateway: ScriptedGateway) -> None:
     assert status == 0, error
 
 
+def test_ctrl_c_reaches_asyncio_as_it_would_without_a_run(gateway: ScriptedGateway) -> None:
+    """Around asyncio.run, a run leaves SIGINT to it: the main task is cancelled and can clean up."""
+    body = """
+        async def work():
+            try:
+                print("ready")
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                print("cancelled")
+                raise
+        @decorate
+        def main():
+            asyncio.run(work())
+        main()
+        """
+    ends = []
+    for instrumented in (False, True):
+        with child(script(body, instrumented=instrumented), gateway=gateway.url) as process:
+            process.wait_for("ready")
+            process.send(signal.SIGINT)
+            ends.append(process.finish()[:2])
+    assert ends == [(-signal.SIGINT, "cancelled\n")] * 2
+    assert gateway.group("exits")["batch_job_last_result", {"result": "cancellation"}] == 1
+
+
+def test_ctrl_c_during_the_final_push_comes_after_it(gateway: ScriptedGateway) -> None:
+    """KeyboardInterrupt waits until the run has been pushed, and then ends the program as ever."""
+
+    def slow(connection: object, stop: object) -> None:
+        process.send(signal.SIGINT)
+        stop.wait(0.3)
+        reply(200)(connection, stop)
+
+    slow.__qualname__ = "reply.slow"
+    gateway._pending.append(slow)
+    body = """
+        @decorate
+        def main():
+            return 1
+        main()
+        time.sleep(30)
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        status, _, _ = process.finish()
+    assert status == -signal.SIGINT
+    assert gateway.group("exits")["batch_job_last_result", {"result": "success"}] == 1
+
+
 def test_two_jobs_in_one_loop_both_push_on_sigterm(gateway: ScriptedGateway) -> None:
     """The process dies only after the last of its runs has pushed."""
     body = """

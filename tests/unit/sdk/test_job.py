@@ -13,6 +13,8 @@ import prometheus_client
 import pytest
 
 from pymetrics_sdk import ConfigError, Counter, Gauge, Job, PushError, Run, Skip, cells, current_run, skip
+from pymetrics_sdk.lifecycle import Life
+from pymetrics_sdk.spec import JobSpec
 from pymetrics_sdk.testing import InMemoryGateway
 
 SUCCESS = ("batch_job_last_result", {"result": "success"})
@@ -528,3 +530,43 @@ def test_disabled_jobs_push_nothing(gateway: InMemoryGateway, monkeypatch: pytes
         run.record("read")
         assert run.registry.get_sample_value("batch_job_records", {"outcome": "read"}) == 1
     assert gateway.pushes == []
+
+
+def test_without_a_thread_the_final_push_is_made_in_place(
+    gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the interpreter's exit from Python 3.12 on, and out of threads, no thread starts; the push comes all the same."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Job("threadless"):
+        pass
+    assert gateway.group(job="threadless")[SUCCESS] == 1
+
+
+def test_durations_do_not_follow_the_wall_clock(gateway: InMemoryGateway) -> None:
+    """A clock that is set back during a run moves time stamps and no duration."""
+    wall, steady = [1_700_000_000.0], [50.0]
+    life = Life(JobSpec.of("clocks"), clock=lambda: wall[0], timer=lambda: steady[0], watch_signals=False)
+    run = life.begin()
+    with run.stage("work"):
+        wall[0] -= 3600
+        steady[0] += 12.5
+    life.complete(life.begin_end(None))
+    group = gateway.group(job="clocks")
+    assert group["batch_job_last_duration_seconds"] == 12.5
+    assert group["batch_job_stage_duration_seconds", {"stage": "work"}] == 12.5
+    assert group["batch_job_last_completion_timestamp_seconds"] == 1_700_000_000 - 3600
+
+
+def test_start_delay_is_that_of_the_planned_minute(gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a CronJob's pod the delay needs no permissions: its name says for when it was planned."""
+    planned = 28_333_333 * 60
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("POD_NAME", "etl-28333333-x7k2p")
+    life = Life(JobSpec.of(), clock=lambda: planned + 42.0, watch_signals=False)
+    life.begin()
+    life.complete(life.begin_end(None))
+    assert gateway.group(job="etl")["batch_job_start_delay_seconds"] == 42

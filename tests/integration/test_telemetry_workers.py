@@ -93,7 +93,7 @@ for _ in range(5):
     assert not [name for name in files() if str(pid) in name], files()
 print(*values(), *files())
 """
-    assert run(code, tmp_path).split() == ["50.0", "50", "counter_dead.db", "fold.lock", "histogram_dead.db"]
+    assert run(code, tmp_path).split() == ["50.0", "50", "counter_dead.db", "histogram_dead.db"]
 
 
 def test_a_worker_that_counted_nothing_is_folded_too(tmp_path: Path) -> None:
@@ -139,3 +139,43 @@ assert [os.waitpid(pid, 0)[1] for pid in scrapers] == [0, 0]
 print(*values())
 """
     assert run(code, tmp_path).split() == ["201.0", "201"]
+
+
+def test_files_that_grow_are_reserved(tmp_path: Path) -> None:
+    """More series than a new file holds are all counted and folded, in files of which the disk has every byte."""
+    code = """
+pid = os.fork()
+if pid == 0:
+    for code in range(1500):
+        telemetry.count_request(handler="push", method="PUT", code=code)
+    count(1)
+    path = os.path.join(os.environ["PROMETHEUS_MULTIPROC_DIR"], "counter_%d.db" % os.getpid())
+    status = os.stat(path)
+    assert status.st_size > 65536 and status.st_blocks * 512 >= status.st_size, status
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+telemetry.fold_dead_worker(pid)
+found = {one.name: one.metrics for one in telemetry.families()}["pushgateway_http_requests_total"]
+print(len(found), sum(sample.value for sample in found), *files())
+"""
+    assert run(code, tmp_path).split() == ["1500", "1501.0", "counter_dead.db", "histogram_dead.db"]
+
+
+def test_workers_that_could_not_be_folded_are_folded_later(tmp_path: Path) -> None:
+    """A fold without room raises, hides nothing, and is made up for with the next one."""
+    code = """
+import resource
+first, second = worker(3), worker(4)
+kill(first)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+try:
+    telemetry.fold_dead_worker(first)
+except OSError:
+    assert not [name for name in files() if name.endswith(".new")], files()
+    print(*values())
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+kill(second)
+telemetry.fold_dead_worker(second)
+print(*values(), *files())
+"""
+    assert run(code, tmp_path).splitlines() == ["7.0 7", "7.0 7 counter_dead.db histogram_dead.db"]

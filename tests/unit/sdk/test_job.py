@@ -535,7 +535,7 @@ def test_disabled_jobs_push_nothing(gateway: InMemoryGateway, monkeypatch: pytes
 def test_without_a_thread_the_final_push_is_made_in_place(
     gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the interpreter's exit from Python 3.12 on, and out of threads, no thread starts; the push comes all the same."""
+    """At the exit of the interpreter from Python 3.12 on no thread starts: the push is made in place and comes."""
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")

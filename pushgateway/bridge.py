@@ -212,7 +212,7 @@ class Bridge:
 
     async def _in_thread(self, lane: Lane, environ: Environ, body: bytes) -> Response:
         threads, wait_seconds = self._lanes[lane], self._wait_seconds[lane]
-        if threads.unfinished >= self._limits.waiting_pushes:
+        if threads.unfinished >= self._limits.waiting_requests:
             return _busy(f"{threads.unfinished} requests are waiting already")
         ticket = Ticket()
         answer = threads.submit(lambda: self._call(environ, body, ticket=ticket))

@@ -211,7 +211,7 @@ class Limits:
         buffered_bytes: Request bodies that one worker process holds at a time, over all of its connections.
         inline_bytes: The largest body that is parsed on the event loop: about 800 samples, a few milliseconds.
         lock_wait_seconds: How long a push may wait for other writers before it is answered 503.
-        waiting_pushes: How many requests may wait in one lane of one worker before more are answered 503.
+        waiting_requests: How many requests may wait in one lane of one worker before more are answered 503.
         shapes_per_job: Different sets of label names among the grouping keys of one job.
         samples: Sample lines of a push, and the families that it describes: about 300 MB while it is prepared.
         labels_per_series: Labels of one sample line, `le` and `quantile` among them.
@@ -232,7 +232,7 @@ class Limits:
     buffered_bytes: int = 256 * MIB
     inline_bytes: int = 64 * KIB
     lock_wait_seconds: float = 5.0
-    waiting_pushes: int = 1000
+    waiting_requests: int = 1000
     shapes_per_job: int = 64
     samples: int = 250_000
     labels_per_series: int = 128

@@ -12,6 +12,7 @@
      +-- StoreError                  the store cannot do what was asked
           +-- StoreBusyError         other writers were before us until the deadline passed
           +-- WouldBlockError        another writer holds the lock and the caller asked not to wait
+          |    +-- LongWorkError     the work takes longer than the caller's thread may be kept
           +-- StoreUnwritableError   disk full, read-only, file deleted: nothing was stored, reads go on
           +-- StoreUnreadableError   damaged or gone: not even reads work
 
@@ -27,6 +28,7 @@ __all__ = [
     "GroupingKeyError",
     "InconsistentPushError",
     "LimitError",
+    "LongWorkError",
     "ParseError",
     "PushgatewayError",
     "RequestError",
@@ -147,6 +149,10 @@ class StoreBusyError(StoreError):
 
 class WouldBlockError(StoreError):
     """Another writer holds the lock and the caller asked not to wait; nothing was stored."""
+
+
+class LongWorkError(WouldBlockError):
+    """The work takes longer than the caller's thread may be kept; nothing was stored."""
 
 
 class StoreUnwritableError(StoreError):

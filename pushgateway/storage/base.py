@@ -75,6 +75,11 @@ class Ticket:
         """Give the turn up; False if the writer has begun, and then its result is to be awaited."""
         return self._move(_State.EXPIRED)
 
+    @property
+    def expired(self) -> bool:
+        """Whether the turn was given up, so that whatever is still done for it is in vain."""
+        return self._state is _State.EXPIRED
+
     def _move(self, to: _State) -> bool:
         with self._lock:
             if self._state is not _State.WAITING:

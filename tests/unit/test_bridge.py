@@ -17,7 +17,7 @@ from pushgateway.storage.base import Ticket
 Environ = dict[str, Any]
 View = Callable[[Environ], bytes]
 
-LIMITS = Limits(inline_bytes=100, lock_wait_seconds=0.05, waiting_pushes=2)
+LIMITS = Limits(inline_bytes=100, lock_wait_seconds=0.05, waiting_requests=2)
 
 
 @dataclass
@@ -255,7 +255,7 @@ def test_too_many_wait() -> None:
         return b""
 
     async def talk(bridge: Bridge) -> list[int]:
-        waiting = [asyncio.ensure_future(ask(bridge)) for _ in range(LIMITS.waiting_pushes)]
+        waiting = [asyncio.ensure_future(ask(bridge)) for _ in range(LIMITS.waiting_requests)]
         await asyncio.sleep(0)
         refused = await ask(bridge)
         release.set()

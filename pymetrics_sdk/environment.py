@@ -266,7 +266,7 @@ def identify(
     """
     env = os.environ if environ is None else environ
     resource = _resource_attributes(env.get("OTEL_RESOURCE_ATTRIBUTES", ""))
-    kubernetes = "KUBERNETES_SERVICE_HOST" in env or namespace_file.exists()
+    kubernetes = "KUBERNETES_SERVICE_HOST" in env or os.path.exists(namespace_file)
     pod = resource.get("k8s.pod.name") or env.get("POD_NAME") or (env.get("HOSTNAME", "") if kubernetes else "")
     shard = _first(
         env, "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX", "SLURM_ARRAY_TASK_ID"

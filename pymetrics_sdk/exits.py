@@ -151,7 +151,10 @@ class SignalWatch:
         previous = signal.getsignal(signum)
         if previous is not signal.SIG_IGN and previous is not None and previous != self._handle:
             self._previous[signum] = previous
-            signal.signal(signum, self._handle)
+            try:
+                signal.signal(signum, self._handle)
+            except ValueError:
+                del self._previous[signum]  # a subinterpreter, as in mod_wsgi: it has no signals
 
     def hold(self, on_second: Callable[[], None]) -> None:
         """Let signals wait from now on: the final push is under way.

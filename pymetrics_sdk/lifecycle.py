@@ -20,6 +20,7 @@ from prometheus_client.core import Metric
 
 from pymetrics_sdk import cells, children, exposition, resources, telemetry
 from pymetrics_sdk.cells import Scope
+from pymetrics_sdk.environment import Identity, Settings
 from pymetrics_sdk.errors import PymetricsError
 from pymetrics_sdk.exits import Exit, Result, classify, watch
 from pymetrics_sdk.grouping import GroupingKey
@@ -28,7 +29,7 @@ from pymetrics_sdk.pusher import Finish, Pusher
 from pymetrics_sdk.report import PREFIX, Facts, final_families, heartbeat_families, start_families
 from pymetrics_sdk.run import Run
 from pymetrics_sdk.spec import JobSpec
-from pymetrics_sdk.target import resolve
+from pymetrics_sdk.target import Target, resolve
 from pymetrics_sdk.transport import Deadline
 from pymetrics_sdk.version import __version__
 
@@ -69,7 +70,7 @@ class Life:
         self.scope = Scope(run_id)
         self.run = Run(self.scope, run_id=run_id, clock=clock, timer=timer)
         self.scope.owner = self.run
-        self.target = resolve(spec, now=clock(), environ=environ, script=script)
+        self.target = _resolve(spec, now=clock(), environ=environ, script=script)
         self.usage: tuple[resources.Usage, resources.Usage] | None = None
         self._clock = clock
         self._timer = timer
@@ -262,6 +263,15 @@ class Life:
             children=kids,
             cgroup=resources.read_cgroup(),
         )
+
+
+def _resolve(spec: JobSpec, *, now: float, environ: Mapping[str, str] | None, script: str | None) -> Target:
+    try:
+        return resolve(spec, now=now, environ=environ, script=script)
+    except Exception:
+        telemetry.count_internal_error("reading the environment")
+        name = spec.name or "unknown"
+        return Target(Settings(disabled=True), Identity(name), GroupingKey(name))
 
 
 def _has_no_deadline(client: Client, key: GroupingKey, deadline: Deadline) -> bool:

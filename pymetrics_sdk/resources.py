@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def read_cgroup(root: Path = Path("/")) -> Cgroup:
     """
     groups = _membership(_text(root / "proc/self/cgroup"))
     mount = root / "sys/fs/cgroup"
-    if (mount / "cgroup.controllers").exists():
+    if _text(mount / "cgroup.controllers"):
         return _read_v2(_directory(mount, groups.get("", "/")))
     memory = _directory(mount / "memory", groups.get("memory", "/"))
     cpu = _directory(mount / "cpu", groups.get("cpu", "/"))
@@ -103,7 +104,8 @@ def _membership(text: str) -> dict[str, str]:
     """Return controller to path from /proc/self/cgroup; "" is version 2."""
     groups = {}
     for line in text.splitlines():
-        _, controllers, path = line.split(":", 2)
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         groups.update(dict.fromkeys(controllers.split(","), path))
     return groups
 
@@ -111,7 +113,7 @@ def _membership(text: str) -> dict[str, str]:
 def _directory(mount: Path, path: str) -> Path:
     """Return a group's directory: inside a container the mount itself is the group, and the path names the host's."""
     group = mount / path.strip("/")
-    return group if group.is_dir() else mount
+    return group if os.path.isdir(group) else mount
 
 
 def _text(path: Path) -> str:

@@ -570,3 +570,18 @@ def test_start_delay_is_that_of_the_planned_minute(gateway: InMemoryGateway, mon
     life.begin()
     life.complete(life.begin_end(None))
     assert gateway.group(job="etl")["batch_job_start_delay_seconds"] == 42
+
+
+def test_an_environment_that_cannot_be_read_is_not_the_jobs(
+    gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong while a run finds out who it is, the job runs."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr("pymetrics_sdk.lifecycle.resolve", broken)
+    with Job("unreadable") as run:
+        run.record("read")
+    assert gateway.pushes == []
+    assert any("reading the environment" in each.getMessage() for each in caplog.records)

@@ -6,25 +6,33 @@ used.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from pushgateway import __version__
 from pushgateway.config import OPTIONS, Config, Kind, Option, load
-from pushgateway.errors import ConfigError
+from pushgateway.errors import ConfigError, StartError
+from pushgateway.storage import parse_url
+from pushgateway.temporary import MEMORY_DIRECTORY, TemporaryDirectory, disk_directories, make_directory
+from pushgateway.values import shown
 
 __all__ = ["command", "main", "serve"]
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+_COUNTER_BYTES: Final = 256 * 1024
+"""Room for the counters of one process: two files of 64 KiB, twice as large when many kinds of answers are counted."""
+
+_HELP_COLUMNS: Final = 80
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refused(re.sub(r"\s+", " ", error.format_message()).rstrip("."))
     except ConfigError as error:
         return _refused(str(error))
+    except StartError as error:
+        print(f"pushgateway: error: {error}", file=sys.stderr)
+        return 1
     except (click.Abort, KeyboardInterrupt):
         return 0
     return int(code or 0)
@@ -64,15 +75,33 @@ def command(run: Callable[[Config], int]) -> click.Group:
         arguments = {option.name: found for option in OPTIONS if (found := _texts(values[_parameter(option)]))}
         return run(load(arguments, os.environ))
 
-    return click.Group(
+    return _Program(
         callback=begin,
         invoke_without_command=True,
         subcommand_metavar="",
         help="Keep the metrics of short-lived jobs for Prometheus to scrape.",
         epilog="Every flag can be set in the environment: PUSHGATEWAY_WEB_WORKERS=4 is --web.workers=4. Flags win.",
         params=[*(_click_option(option) for option in OPTIONS), *_informational()],
-        context_settings={"help_option_names": ["-h", "--help", "--help-long"], "max_content_width": 100},
+        context_settings={"help_option_names": ["-h", "--help", "--help-long"], "max_content_width": _HELP_COLUMNS},
     )
+
+
+class _Program(click.Group):
+    """A group that speaks of arguments: without subcommands, what is not a flag is one too many."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"unexpected argument {shown(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class _Flag(click.Option):
+    """A flag with a --no- form, in the help of --[no-]name."""
+
+    def get_help_record(self, _ctx: click.Context) -> tuple[str, str]:
+        return f"--[no-]{self.opts[0].removeprefix('--')}", self.help or ""
 
 
 def serve(config: Config) -> int:
@@ -86,21 +115,43 @@ def serve(config: Config) -> int:
 
     Raises:
         ConfigError: The storage URL cannot be used.
+        StartError: There is no room for the counters.
     """
     # Until gunicorn sets its own handlers: leave in good order, with everything closed and removed.
     for number in _STOP_SIGNALS:
         signal.signal(number, _leave)
     # Workers leave through os._exit (server.arbiter), so that only this process removes the directory.
-    with tempfile.TemporaryDirectory(prefix="pushgateway-") as directory:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-        os.environ.pop("prometheus_multiproc_dir", None)  # its old spelling
-        # Blocked, since Python's import system swallows exceptions at some points, and with one the signal.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-        # Not at the top: prometheus_client chooses its multiprocess mode when it is first imported.
-        from pushgateway import server  # noqa: PLC0415
+    with contextlib.ExitStack() as at_exit:
+        with _signals_blocked():
+            directory = at_exit.enter_context(_counters_directory(config))
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory.path
+            os.environ.pop("prometheus_multiproc_dir", None)  # its old spelling
+            # Not at the top: prometheus_client chooses its multiprocess mode when it is first imported.
+            from pushgateway import server  # noqa: PLC0415
 
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         return server.run(config)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Put stop signals off: Python's import system swallows exceptions at some points, and with one the signal."""
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+
+def _counters_directory(config: Config) -> TemporaryDirectory:
+    """Make the directory of the counters: in memory, else where temporary files go, else beside the database."""
+    path = parse_url(config.storage_url)
+    beside = [os.path.dirname(os.path.abspath(path))] if path else []
+    return make_directory(
+        [MEMORY_DIRECTORY, *disk_directories(), *beside],
+        # One more than the workers: at a reload a new one begins before an old one ends.
+        room_bytes=_COUNTER_BYTES * (config.workers + 1),
+        purpose="the counters",
+    )
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -128,7 +179,7 @@ def _parameter(option: Option) -> str:
 
 def _click_option(option: Option) -> click.Option:
     if option.kind is Kind.FLAG:
-        return click.Option([f"{option.flag}/--no-{option.name}", _parameter(option)], default=None, help=_help(option))
+        return _Flag([f"{option.flag}/--no-{option.name}", _parameter(option)], default=None, help=_help(option))
     # Repeated flags are config's to judge: click itself would take the last one in silence.
     return click.Option(
         [option.flag, _parameter(option)], multiple=True, type=str, metavar=option.metavar, help=_help(option)
@@ -139,12 +190,11 @@ def _help(option: Option) -> str:
     parts = [option.help]
     if option.choices:
         parts.append(f"One of: {', '.join(option.choices)}.")
-    if option.unit:
-        parts.append(f"({option.unit})")
     if not option.supported:
         parts.append("Not supported yet.")
-    if option.default and option.kind is not Kind.FLAG:
-        parts.append(f"[default: {option.default}]")
+    default = f"default: {option.default}" if option.default and option.kind is not Kind.FLAG else ""
+    if terms := "; ".join(filter(None, (option.unit, default))):
+        parts.append(f"[{terms}]")
     return " ".join(parts)
 
 
@@ -153,7 +203,14 @@ def _informational() -> list[click.Option]:
         click.Option(
             ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
         ),
-        click.Option(["--help-man"], is_flag=True, expose_value=False, hidden=True, is_eager=True, callback=_help_man),
+        click.Option(
+            ["--help-man"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_help_man,
+            help="Show a manual page. Not supported yet.",
+        ),
     ]
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import sqlite3
 import stat
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,6 +21,7 @@ from pushgateway.errors import StartError
 from pushgateway.storage import schema
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, connect
 from pushgateway.storage.writerlock import LOCK_SUFFIX
+from pushgateway.temporary import MEMORY_DIRECTORY, TemporaryDirectory, disk_directories, make_directory
 
 __all__ = ["PreparedStore", "file_system", "prepare_file", "prepare_temporary"]
 
@@ -40,6 +39,7 @@ _HEADER_BYTES: Final = 100
 _LOOKED_AT_BYTES: Final = 4096
 # encoding/gob begins with the name of the type that it holds.
 _GOB_TYPE: Final = b"GroupingKeyToMetricGroup"
+_ROOM_BYTES: Final = 1 << 20  # a database of 50 KB, its log and its shared memory
 _MIGRATION_PAGE: Final = "docs/how-to/migrate-from-the-go-pushgateway.md"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
@@ -50,30 +50,33 @@ class PreparedStore:
 
     Attributes:
         url: What `open_store` takes in the workers.
-        temporary_directory: What `cleanup` removes; "" for a database that stays.
+        temporary: What `cleanup` removes; None for a database that stays.
     """
 
     url: str
-    temporary_directory: str = ""
+    temporary: TemporaryDirectory | None = None
 
     def cleanup(self) -> None:
         """Remove a temporary database; call it when all workers have ended."""
-        if self.temporary_directory:
-            shutil.rmtree(self.temporary_directory, ignore_errors=True)
+        if self.temporary is not None:
+            self.temporary.remove()
 
 
 def prepare_temporary() -> PreparedStore:
     """Make a database in a fresh temporary directory.
 
+    On disk where there is one to write to: memory is scarcer, and whoever wants it there sets TMPDIR.
+
     Raises:
         StartError: There is no room for one.
     """
+    directory = make_directory([*disk_directories(), MEMORY_DIRECTORY], room_bytes=_ROOM_BYTES, purpose="the store")
     try:
-        directory = tempfile.mkdtemp(prefix="pushgateway-")
-    except OSError as error:
-        raise StartError(f"cannot make a temporary directory for the store: {error}") from error
-    path = os.path.join(directory, "pushgateway.db")
-    return PreparedStore(prepare_file(path).url, temporary_directory=directory)
+        prepared = prepare_file(os.path.join(directory.path, "pushgateway.db"))
+    except StartError:
+        directory.remove()
+        raise
+    return PreparedStore(prepared.url, temporary=directory)
 
 
 def prepare_file(path: str, *, mountinfo: str = _MOUNTINFO) -> PreparedStore:

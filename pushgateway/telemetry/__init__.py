@@ -146,11 +146,8 @@ class Telemetry:
         """Add what a dead worker has counted to what all dead workers have counted, and remove its files.
 
         Called by the arbiter when it has reaped the worker; waits for nobody. Without multiprocess mode, or when the
-        worker counted nothing, nothing happens.
-
-        Raises:
-            OSError: The directory of the metrics is full. The worker's files are still there, and counted; the next
-                call tries them again.
+        worker counted nothing, nothing happens. Where there is no room, the worker's files stay and are counted; the
+        next call tries them again.
         """
         self._counters.fold(pid)
 

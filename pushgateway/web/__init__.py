@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from flask import Flask, Request, Response, request
@@ -24,9 +24,27 @@ from pushgateway.web import api, body, lifecycle, push, responses, scrape, ui
 from pushgateway.web.handlers import Services
 from pushgateway.web.routing import Adapter, Table
 
-__all__ = ["create_app"]
+__all__ = ["Gateway", "create_app"]
 
 _log = structlog.get_logger(__name__)
+
+_HANDLERS: Final = {
+    "api.metrics": "api/v1/metrics",
+    "api.options": "api/v1/options",
+    "api.status": "api/v1/status",
+    "api.wipe": "wipe",
+    "lifecycle.healthy": "healthy",
+    "lifecycle.ready": "ready",
+    "push.delete": "delete",
+    "push.push": "push",
+    "ui.static": "static",
+    "ui.status": "status",
+}
+"""The views whose answers pushgateway_http_requests_total counts, with the original's word for each: it counts neither
+scrapes nor /-/quit."""
+
+_OUTSIDE: Final = "server"
+"""The word for what is refused before anybody knows which of these views it would be for."""
 
 
 def create_app(
@@ -36,7 +54,7 @@ def create_app(
     config: Config,
     clock: Callable[[], float],
     quit_gateway: Callable[[], None],
-) -> Flask:
+) -> Gateway:
     """Make the gateway's application.
 
     Args:
@@ -49,7 +67,7 @@ def create_app(
     Returns:
         A WSGI application, safe to call in several threads at once.
     """
-    app = _Gateway()
+    app = Gateway()
     app.extensions["pushgateway"] = Services(store, telemetry, config, clock, quit_gateway)
     for module in (push, scrape, api, lifecycle, ui):
         app.register_blueprint(module.bp)
@@ -57,6 +75,7 @@ def create_app(
     app.register_error_handler(WouldBlockError, _pass_on)
     app.register_error_handler(HTTPException, responses.generic)
     app.before_request(body.refuse_undecodable)
+    app.telemetry = telemetry
     app.table = Table(
         [rule for rule in app.url_map.iter_rules() if config.enable_admin_api or rule.endpoint != "api.wipe"],
         prefix=config.route_prefix,
@@ -66,31 +85,58 @@ def create_app(
     return app
 
 
-class _Gateway(Flask):
+class Gateway(Flask):
     """Flask without what the gateway has no use for: sessions, static files, werkzeug's matching of paths."""
 
     response_class = responses.Answer
     table: Table
+    telemetry: Telemetry
 
     def __init__(self) -> None:
         super().__init__("pushgateway.web", static_folder=None)
         self.session_interface = _NoSessions()
 
+    def count_outside(self, *, method: str, path: str, code: int) -> None:
+        """Count an answer that was given to a request before it reached the application.
+
+        Args:
+            method: The HTTP method, "" if it is not known.
+            path: PATH_INFO, "" if it is not known.
+            code: The HTTP status.
+        """
+        try:
+            endpoint = self.table.match(path, method).endpoint
+        except HTTPException:
+            endpoint = ""
+        self.telemetry.count_request(handler=_HANDLERS.get(endpoint, _OUTSIDE), method=method, code=code)
+
     def create_url_adapter(self, request: Request | None) -> Adapter | None:
+        """Match paths by our own table."""
         return None if request is None else Adapter(self.table, request.environ)
 
     def make_default_options_response(self) -> Response:
+        """Answer OPTIONS with the methods of the path."""
         response = responses.empty(200)
         response.headers["Allow"] = responses.allow(self.table.allowed(request.environ["PATH_INFO"]))
         return response
 
+    def process_response(self, response: Response) -> Response:
+        """Finish an answer and count it: each one comes through here once, whoever has made it."""
+        response = super().process_response(response)
+        word = _HANDLERS.get(request.endpoint or "")
+        if word is not None and not (request.method == "OPTIONS" and request.endpoint != "api.options"):
+            self.telemetry.count_request(handler=word, method=request.method, code=response.status_code)
+        return response
+
     def handle_exception(self, e: Exception) -> Response:
+        """Answer 500 to what nobody foresaw."""
         # Not an answer but a message to the bridge: call again, in a thread that may wait.
         if isinstance(e, WouldBlockError):
             raise e
         return super().handle_exception(e)
 
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
+        """Log what nobody foresaw."""
         _log.error("unexpected error", method=request.method, path=request.path, exc_info=exc_info)
 
 

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from pushgateway.formats import json_api
 from pushgateway.model import Wipe
 from pushgateway.web import responses
-from pushgateway.web.handlers import counted, services
+from pushgateway.web.handlers import services
 
 __all__ = ["bp"]
 
@@ -29,14 +29,12 @@ _CORS: Final = {
 
 @bp.route("/api/v1/", methods=["OPTIONS"], provide_automatic_options=False)
 @bp.route("/api/v1/<path:rest>", methods=["OPTIONS"], provide_automatic_options=False)
-@counted("api/v1/options")
 def options() -> Response:
     """Tell a browser what a page of another origin may do."""
     return responses.empty(200)
 
 
 @bp.get("/api/v1/status", provide_automatic_options=False)
-@counted("api/v1/status")
 def status() -> Response:
     """Tell what this gateway is and how it is set up."""
     at_hand = services()
@@ -58,14 +56,12 @@ def status() -> Response:
 
 
 @bp.get("/api/v1/metrics", provide_automatic_options=False)
-@counted("api/v1/metrics")
 def metrics() -> Response:
     """Tell everything that is stored, a group at a time."""
     return _json(json_api.render_groups(services().store.groups()))
 
 
 @bp.put("/api/v1/admin/wipe", provide_automatic_options=False)
-@counted("wipe")
 def wipe() -> Response:
     """Remove every group, at once; the answer means that they are gone."""
     services().apply(Wipe(), request.environ)

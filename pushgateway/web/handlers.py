@@ -1,32 +1,23 @@
-"""What does every view have at hand, and who counts what it answers?
-
-A view is wrapped in `counted`, which turns the errors of lower layers into answers and counts each answer once. Views
-that the original does not count (scrapes, quit) are not wrapped; Flask's error handlers then make the same answers.
-"""
+"""What does every view have at hand?"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeAlias, cast
+from typing import TypeAlias, cast
 
-from flask import Response, current_app, request
-from werkzeug.exceptions import HTTPException
+from flask import current_app
 
 from pushgateway.config import Config
-from pushgateway.errors import PushgatewayError, WouldBlockError
 from pushgateway.model import Change
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
-from pushgateway.web import responses
 
-__all__ = ["Environ", "Services", "counted", "services"]
+__all__ = ["Environ", "Services", "services"]
 
 Environ: TypeAlias = dict[str, object]
-"""A WSGI environment; the keys of this gateway's own are `pushgateway.ticket` and `pushgateway.scratch`."""
-
-P = ParamSpec("P")
+"""A WSGI environment. Keys of this gateway's own are `pushgateway.ticket`, `pushgateway.scratch` and
+`pushgateway.room_bytes`, which the bridge sets, and `pushgateway.path`, the path without the route prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,38 +55,3 @@ class Services:
 def services() -> Services:
     """Return the services of the application that answers the current request."""
     return cast(Services, current_app.extensions["pushgateway"])
-
-
-def counted(handler: str) -> Callable[[Callable[P, Response]], Callable[P, Response]]:
-    """Wrap a view so that each of its answers is counted in pushgateway_http_requests_total.
-
-    `WouldBlockError` passes through uncounted: the request has not been answered and will come again.
-
-    Args:
-        handler: The label value, the original's word for this part of the gateway.
-    """
-
-    def decorate(view: Callable[P, Response]) -> Callable[P, Response]:
-        @functools.wraps(view)
-        def answer(*args: P.args, **kwargs: P.kwargs) -> Response:
-            code = 500
-            try:
-                response = view(*args, **kwargs)
-                code = response.status_code
-            except WouldBlockError:
-                code = 0
-                raise
-            except PushgatewayError as error:
-                response = responses.failure(error)
-                code = response.status_code
-            except HTTPException as error:
-                code = error.code or code
-                raise
-            finally:
-                if code:
-                    services().telemetry.count_request(handler=handler, method=request.method, code=code)
-            return response
-
-        return answer
-
-    return decorate

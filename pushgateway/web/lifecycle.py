@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from pushgateway.errors import StoreUnreadableError
 from pushgateway.web import responses
-from pushgateway.web.handlers import counted, services
+from pushgateway.web.handlers import services
 
 __all__ = ["bp"]
 
@@ -21,7 +21,6 @@ _WELL: Final = "OK"
 
 
 @bp.get("/-/healthy")
-@counted("healthy")
 def healthy() -> Response:
     """Answer 200 while the process answers: a restart would mend neither a full disk nor a damaged database."""
     try:
@@ -32,7 +31,6 @@ def healthy() -> Response:
 
 
 @bp.get("/-/ready")
-@counted("ready")
 def ready() -> Response:
     """Answer 503 only if the store cannot be read, since scrapes are served also without writes."""
     services().store.ping()

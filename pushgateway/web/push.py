@@ -27,7 +27,7 @@ from pushgateway.errors import (
 from pushgateway.formats import protobuf, text
 from pushgateway.model import Delete, GroupingKey, Labels, MetricFamily, MetricType, Push, Refusal, StoredFamily
 from pushgateway.web import body, responses
-from pushgateway.web.handlers import Environ, Services, counted, services
+from pushgateway.web.handlers import Environ, Services, services
 
 __all__ = ["bp"]
 
@@ -53,7 +53,6 @@ class _Prepared:
 
 @bp.route("/metrics/job/<path:rest>", methods=["PUT", "POST"])
 @bp.route("/metrics/job@base64/<path:rest>", methods=["PUT", "POST"])
-@counted("push")
 def push() -> Response:
     """Store the families of the body in the group of the path; the answer means that they are on disk."""
     at_hand, environ = services(), request.environ
@@ -81,11 +80,10 @@ def push() -> Response:
 
 @bp.delete("/metrics/job/<path:rest>")
 @bp.delete("/metrics/job@base64/<path:rest>")
-@counted("delete")
 def delete() -> Response:
     """Remove the group of the path; the answer means that it is gone, or was never there."""
     at_hand, environ = services(), request.environ
-    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(at_hand, environ))))
+    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(environ))))
     at_hand.apply(prepared.change, environ)
     return responses.empty(202)
 
@@ -109,7 +107,7 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
         RequestError: The body cannot be read or parsed.
     """
     config = at_hand.config
-    key = _key(at_hand, environ)
+    key = _key(environ)
     formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
     families = text.parse(body.read(environ, config.limits), lenient_line_endings=config.lenient_line_endings)
     series, received = text.render_labels(rules.group_labels(key)), at_hand.clock()
@@ -152,10 +150,9 @@ def _contradicts(
     return False
 
 
-def _key(at_hand: Services, environ: Environ) -> GroupingKey:
+def _key(environ: Environ) -> GroupingKey:
     # PEP 3333: the percent-decoded bytes of the path, each as the latin-1 character of the same number.
-    path = cast(str, environ["PATH_INFO"]).encode("latin-1")
-    return grouping.parse(path[len(at_hand.config.route_prefix.encode()) + len(_METRICS) :])
+    return grouping.parse(cast(str, environ["pushgateway.path"]).removeprefix(_METRICS).encode("latin-1"))
 
 
 def _stored(family: MetricFamily, identities: tuple[Labels, ...]) -> StoredFamily:

@@ -26,10 +26,9 @@ from pushgateway.errors import (
     StoreUnwritableError,
     UnsupportedMediaError,
 )
+from pushgateway.web.answers import PLAIN, error_answer, limit_data
 
 __all__ = ["Answer", "allow", "empty", "failure", "generic", "plain"]
-
-PLAIN: Final = "text/plain; charset=utf-8"
 
 
 class Answer(Response):
@@ -70,10 +69,9 @@ def failure(error: PushgatewayError) -> Response:
     kind = next((_TABLE[one] for one in type(error).__mro__ if one in _TABLE), _Kind(500, "internal"))
     if isinstance(error, LimitError) and error.limit.endswith("-bytes"):
         kind = kind._replace(status=413)
-    response = _error(kind.status, kind.word, _message(error), _data(error))
-    if kind.retry_after_seconds:
-        response.headers["Retry-After"] = str(kind.retry_after_seconds)
-    return response
+    return _error(
+        kind.status, kind.word, _message(error), data=_data(error), retry_after_seconds=kind.retry_after_seconds
+    )
 
 
 def generic(error: HTTPException) -> Response:
@@ -108,35 +106,27 @@ def plain(body: str, status: int = 200) -> Response:
     return Answer(body, status=status, content_type=PLAIN)
 
 
-def _error(status: int, word: str, message: str, data: Mapping[str, object] | None = None) -> Response:
-    if _wants_json():
-        values = {"status": "error", "errorType": word, "error": message, **(data or {})}
-        response: Response = Answer(
-            json.dumps(values, ensure_ascii=False) + "\n", status=status, content_type="application/json"
-        )
-    else:
-        response = plain(message + "\n", status)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
-
-
-def _wants_json() -> bool:
-    # Text is the original's answer: whoever accepts anything, or prefers text, gets text.
-    if "application/json" not in request.environ.get("HTTP_ACCEPT", ""):
-        return False
-    accepted = request.accept_mimetypes
-    return accepted["application/json"] > 0 and accepted["application/json"] >= accepted["text/plain"]
+def _error(
+    status: int,
+    word: str,
+    message: str,
+    *,
+    data: Mapping[str, object] | None = None,
+    retry_after_seconds: int = 0,
+) -> Response:
+    accept = request.environ.get("HTTP_ACCEPT", "")
+    answer = error_answer(status, word, message, accept=accept, data=data, retry_after_seconds=retry_after_seconds)
+    return Answer(answer.body, status=answer.status, headers=answer.headers)
 
 
 def _message(error: PushgatewayError) -> str:
     match error:
-        case ParseError(line=0):
-            # Of a body that cannot be decompressed, where the original says no more than the reader's words either.
-            return error.message
         case ParseError():
+            # Without a line it is about a body that cannot be decompressed.
+            place = f"text format parsing error in line {error.line}: " if error.line else ""
             family = f" (metric family {json.dumps(error.family, ensure_ascii=False)})" if error.family else ""
             hint = f"; {error.hint}" if error.hint else ""
-            return f"text format parsing error in line {error.line}: {error.message}{family}{hint}"
+            return f"{place}{error.message}{family}{hint}"
         case InconsistentPushError(reasons=(reason,)):
             return _INCONSISTENT + reason
         case InconsistentPushError(reasons=reasons):
@@ -152,7 +142,7 @@ def _data(error: PushgatewayError) -> Mapping[str, object]:
         case InconsistentPushError():
             data = {"reasons": error.reasons}
         case LimitError():
-            data = {"limit": error.limit, "allowed": error.allowed, "seen": error.seen}
+            return limit_data(error.limit, allowed=error.allowed, seen=error.seen)
         case UnsupportedMediaError():
             data = {"header": error.header, "value": error.value, "expected": error.expected}
         case _:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
@@ -47,6 +47,7 @@ class Table:
     def __init__(
         self, rules: Iterable[Rule], *, prefix: str, moved: Mapping[str, str], bare: Collection[str] = ()
     ) -> None:
+        self.prefix = _wsgi(prefix)
         self._exact: dict[str, Methods] = {}
         self._beginnings: dict[str, Methods] = {}
         for rule in rules:
@@ -100,13 +101,14 @@ class Adapter(MapAdapter):
 
     Args:
         table: The routes.
-        environ: The request.
+        environ: The request. It gets `pushgateway.path`, PATH_INFO without the route prefix.
     """
 
-    def __init__(self, table: Table, environ: Mapping[str, Any]) -> None:
+    def __init__(self, table: Table, environ: MutableMapping[str, Any]) -> None:
         self._table = table
         self._environ = environ
         self._path: str = environ["PATH_INFO"]
+        environ["pushgateway.path"] = self._path.removeprefix(table.prefix)
 
     def match(self, *_: object, **__: object) -> tuple[Rule, Mapping[str, Any]]:
         """Return the rule for the request; views read the rest of the path from the environment themselves.

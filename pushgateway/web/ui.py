@@ -15,7 +15,7 @@ from werkzeug.exceptions import NotFound
 from pushgateway.formats import protobuf
 from pushgateway.model import GroupContents, Labels
 from pushgateway.web import responses
-from pushgateway.web.handlers import counted, services
+from pushgateway.web.handlers import services
 
 __all__ = ["bp"]
 
@@ -62,7 +62,6 @@ class _Group:
 
 @bp.get("/")
 @bp.get("/status")
-@counted("status")
 def status() -> Response:
     """Show the groups, page by page (``?page=2``), and what this gateway is."""
     at_hand = services()
@@ -88,10 +87,9 @@ def status() -> Response:
 
 
 @bp.get("/static/<path:rest>")
-@counted("static")
 def static() -> Response:
     """Answer with a file of the page."""
-    path = request.environ["PATH_INFO"].removeprefix(services().config.route_prefix + "/static/")
+    path = request.environ["pushgateway.path"].removeprefix("/static/")
     media = _TYPES.get(PurePosixPath(path).suffix)
     if media is None:
         raise NotFound

@@ -14,8 +14,8 @@ from pushgateway.telemetry import Telemetry
 from pushgateway.web import create_app, responses
 from tests.project.pages import ROOT, page, pages, rows, section
 
-NOT_ANSWERED = {"ConfigError", "StartError", "WouldBlockError", "PushgatewayError"}
-"""Errors that no HTTP client can see: two end the start, one is a message to the bridge, one is only the root."""
+NOT_ANSWERED = {"ConfigError", "StartError", "WouldBlockError", "LongWorkError", "PushgatewayError"}
+"""Errors that no HTTP client can see: two end the start, two are messages to the bridge, one is only the root."""
 
 OWN_TIMES = ("push_time_seconds", "push_failure_time_seconds")
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from flask import Flask
 from werkzeug.test import Client, TestResponse
 
 from pushgateway.config import Config
@@ -28,7 +27,7 @@ from pushgateway.model import (
 )
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
-from pushgateway.web import create_app
+from pushgateway.web import Gateway, create_app
 
 NOW = 1_700_000_000.25
 
@@ -134,7 +133,7 @@ class Site:
         self.telemetry = Telemetry()
         self.now = NOW
         self.quits = 0
-        self.app: Flask = create_app(
+        self.app: Gateway = create_app(
             store=store or self.store,
             telemetry=self.telemetry,
             config=Config(**settings),

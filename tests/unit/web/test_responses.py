@@ -110,3 +110,50 @@ def test_would_block_is_no_answer(site: Site) -> None:
         with pytest.raises(WouldBlockError):
             site.request(method, target, environ={"pushgateway.ticket": None, "pushgateway.scratch": {}})
     assert site.counted() == {}
+
+
+def test_what_no_answer_can_hold_is_escaped(site: Site) -> None:
+    """A message with what UTF-8 cannot encode is answered all the same, as text and as JSON."""
+    for headers, escaped in (({}, b"a\\udcff"), (JSON, b'"a\\udcff"')):
+        with site.app.test_request_context("/", headers=headers):
+            answer = failure(RequestError("a\udcff"))
+        assert (answer.status_code, escaped in answer.data) == (400, True)
+
+
+def test_an_error_without_a_line_gives_its_hint(site: Site) -> None:
+    """What is wrong with a compressed body, which has no lines yet, comes with what was expected."""
+    with site.app.test_request_context("/"):
+        answer = failure(ParseError("EOF", hint="it is empty"))
+    assert answer.data == b"EOF; it is empty\n"
+
+
+def test_refusals_before_any_view_are_counted(site: Site) -> None:
+    """A wrong Content-Encoding counts for the view that it was refused for; scrapes are never counted."""
+    for method, target in (("DELETE", "/metrics/job/a"), ("GET", "/-/healthy"), ("GET", "/metrics")):
+        assert site.request(method, target, headers={"Content-Encoding": "br"}).status_code == 415
+    assert site.counted() == {("delete", "delete", "415"): 1, ("healthy", "get", "415"): 1}
+
+
+def test_automatic_answers_are_not_counted(site: Site) -> None:
+    """OPTIONS is counted where the API answers it, and nowhere else; what no view takes is not counted."""
+    for method, target in (("OPTIONS", "/status"), ("PATCH", "/status"), ("GET", "/nothing"), ("OPTIONS", "/api/v1/x")):
+        site.request(method, target)
+    assert site.counted() == {("api/v1/options", "options", "200"): 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "word"),
+    [
+        ("POST", "/metrics/job/a", "push"),
+        ("DELETE", "/metrics/job/a", "delete"),
+        ("PUT", "/api/v1/admin/wipe", "wipe"),
+        ("GET", "/metrics", "server"),
+        ("GET", "/nothing", "server"),
+        ("PATCH", "/metrics/job/a", "server"),
+        ("", "", "server"),
+    ],
+)
+def test_answers_given_before_the_application_are_counted(site: Site, method: str, path: str, word: str) -> None:
+    """What the bridge or the protocol refuses counts for the view it was meant for, or for the server."""
+    site.app.count_outside(method=method, path=path, code=503)
+    assert site.counted() == {(word, method.lower() or "unknown", "503"): 1}

@@ -46,6 +46,7 @@ def test_any_prefix_is_taken_literally(path: str) -> None:
     site = Site(route_prefix=decoded)
     assert site.get(f"{path}/-/healthy").status_code == 200
     assert site.request("PUT", f"{path}/metrics/job/a").status_code == 200
+    assert site.get(f"{path}/static/style.css").status_code == 200
     assert unquote(site.get(path).headers["Location"]) == decoded + "/"
     assert site.get("/-/healthy").status_code == 404
 

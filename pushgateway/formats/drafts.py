@@ -62,18 +62,12 @@ class Drafts:
 
     Args:
         limits: What the body may hold. There may be as many families as samples, with samples or without.
-
-    Attributes:
-        limits: As given.
-        harmless_characters: How long a line may be that can have no name, value or number of labels beyond its limit: a
-            character of a value has up to four bytes, and a label at least four characters.
     """
 
-    __slots__ = ("_drafts", "_targets", "harmless_characters", "limits")
+    __slots__ = ("_drafts", "_targets", "limits")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.harmless_characters = min(limits.name_bytes, limits.value_bytes // 4, 4 * limits.labels_per_series)
         self._drafts: dict[str, Draft] = {}
         self._targets: dict[str, Target] = {}
 

@@ -119,13 +119,12 @@ def _with_line_feeds(body: bytes) -> bytes:
 class _Reader:
     """One body on its way to families."""
 
-    __slots__ = ("_careful", "_drafts", "_limits", "_line", "_samples")
+    __slots__ = ("_careful", "_drafts", "_limits", "_samples")
 
     def __init__(self, limits: Limits, *, careful: bool) -> None:
         self._limits = limits
         self._careful = careful
         self._drafts = Drafts(limits)
-        self._line = 1
         self._samples = 0
 
     def read(self, body: bytes, check: Callable[[], None] | None) -> tuple[MetricFamily, ...]:
@@ -136,7 +135,11 @@ class _Reader:
                 check()
             # Whole lines of at most `size` bytes together; a line that is longer stands alone.
             end = body.rfind(b"\n", start, start + size) + 1 or body.find(b"\n", start + size) + 1 or len(body)
-            self._read_window(body[start:end])
+            try:
+                self._read_window(body[start:end])
+            except ParseError as error:
+                error.line += body.count(b"\n", 0, start)
+                raise
             start = end
         return self._drafts.build()
 
@@ -150,12 +153,11 @@ class _Reader:
             text = window.decode(errors="surrogateescape")
             pattern = _lines_or_silence
         self._samples += self._read_rows(_lines if self._careful else pattern, text)
-        self._line += text.count("\n")
         if self._samples > self._limits.samples:
             raise LimitError("samples", allowed=self._limits.samples)
 
     def _read_rows(self, pattern: re.Pattern[str], text: str) -> int:
-        """Read a window and return how many samples it has."""
+        """Read a window and return how many samples it has; the lines of errors are counted from its beginning."""
         rows: list[tuple[str, str, str, str]] = pattern.findall(text)
         drafts, limits, new = self._drafts, self._limits, tuple.__new__
         samples = len(rows)
@@ -187,7 +189,7 @@ class _Reader:
         except ParseError as error:
             hint = _CRLF_HINT if line.endswith(("\r\n", "\r")) else error.hint
             before = next(islice(pattern.finditer(text), index, None)).start()
-            number = self._line + text.count("\n", 0, before)
+            number = 1 + text.count("\n", 0, before)
             raise ParseError(error.message, line=number, hint=hint, family=shown(error.family)) from None
         return samples
 

@@ -1,6 +1,7 @@
 import contextlib
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ def outcome(parse: Callable[[bytes], object], body: bytes) -> object:
         return repr(parse(body))
     except ParseError as error:
         return error.message, error.line, error.hint, error.family
+    except LimitError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case["name"])
@@ -84,6 +87,49 @@ fragment_bodies = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map(
 def test_the_fast_path_agrees_with_the_careful_one_on_odd_bodies(body: bytes) -> None:
     """On bodies made of the grammar's pieces both paths give the same families or the same error."""
     assert outcome(text.parse, body) == outcome(text.parse_carefully, body)
+
+
+@thorough
+@given(fragment_bodies, st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
+def test_the_fast_path_agrees_with_the_careful_one_on_limits(body: bytes, labels: int, name: int, value: int) -> None:
+    """Whatever the limits are, both paths give the same families or the same error."""
+    limits = Limits(labels_per_series=labels, name_bytes=name, value_bytes=value)
+    assert outcome(partial(text.parse, limits=limits), body) == outcome(
+        partial(text.parse_carefully, limits=limits), body
+    )
+
+
+@thorough
+@given(
+    fragment_bodies
+    | st.binary(max_size=60)
+    | st.lists(st.sampled_from(REFUSED)).map(lambda rows: b"".join(map(body_of, rows)))
+)
+def test_whatever_an_error_says_can_be_sent(body: bytes) -> None:
+    """Message, hint and family of every error encode to UTF-8, whatever bytes the body has, and are short."""
+    try:
+        text.parse(body)
+    except ParseError as error:
+        for told in (error.message, error.hint, error.family):
+            assert len(told.encode()) < 3_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'x{a="\\\xff"} 1\n',
+        b"# HELP x \\\xff\n",
+        b'{"\\\xff"} 1\n',
+        b'# HELP "\\\xff" y\n',
+        b'x{\xff="1"} 1\n',
+        b"x{a\xff} 1\n",
+    ],
+)
+def test_a_stray_byte_is_told_by_its_number(body: bytes) -> None:
+    r"""A byte that is not UTF-8 comes out of an error as \xff, behind a backslash too."""
+    with pytest.raises(ParseError) as caught:
+        text.parse(body)
+    assert caught.value.message.isascii()
 
 
 @thorough
@@ -184,6 +230,83 @@ def test_more_samples_than_allowed_are_refused(separator: str) -> None:
     with pytest.raises(LimitError) as caught:
         text.parse(body, limits=Limits(samples=1))
     assert (caught.value.limit, caught.value.allowed) == ("samples", 1)
+
+
+@pytest.mark.parametrize("separator", [" ", "  "])
+@pytest.mark.parametrize(
+    ("fits", "more", "limit"),
+    [
+        ('x{a="1",b="2"} 1', 'x{a="1",b="2",c="3"} 1', "labels-per-series"),
+        ('# TYPE xxxx summary\nxxxx{quantile="1"} 1', '# TYPE x summary\nx{quantile="1",quantile="1",quantile="1"} 1',
+         "labels-per-series"),
+        ("xxxxxxxx 1", "xxxxxxxxx 1", "name-bytes"),
+        ("# TYPE xxxxxxxx gauge", "# TYPE xxxxxxxxx gauge", "name-bytes"),
+        ('x{aaaaaaaa="1"} 1', 'x{aaaaaaaaa="1"} 1', "name-bytes"),
+        ('x{a="éé12"} 1', 'x{a="éé123"} 1', "value-bytes"),
+        ('x{a="1234\\\\\\n"} 1', 'x{a="12345\\\\\\n"} 1', "value-bytes"),
+        ("# HELP x 123456", "# HELP x 1234567", "value-bytes"),
+        ("# HELP x 1234\\\\\\n", "# HELP x 12345\\\\\\n", "value-bytes"),
+        ("# TYPE a gauge\n# TYPE b gauge\n# HELP c d", "# TYPE a gauge\n# TYPE b gauge\n# HELP c d\ne 1", "samples"),
+    ],
+)  # fmt: skip
+def test_what_is_too_large_is_refused_by_the_name_of_its_limit(
+    fits: str, more: str, limit: str, separator: str
+) -> None:
+    """Labels of a line, names, values, help texts and families have exact limits on both paths."""
+    limits = Limits(samples=3, labels_per_series=2, name_bytes=8, value_bytes=6)
+    text.parse(f"{fits.replace('} 1', f'}}{separator}1')}\n".encode(), limits=limits)
+    with pytest.raises(LimitError) as caught:
+        text.parse(f"{more.replace('} 1', f'}}{separator}1')}\n".encode(), limits=limits)
+    assert caught.value.limit == limit
+
+
+def test_a_line_that_is_longer_than_a_window_meets_the_limits_too() -> None:
+    """A value beyond the limit is found wherever it stands, and its neighbours are read."""
+    value = b"v" * (1 << 16)
+    body = b'x{a="1"} 1\nx{a="' + value + b'"} 2\nx{a="2"} 3\n'
+    (family,) = text.parse(body)
+    assert [sample.value for sample in family.metrics] == [1, 2, 3]
+    with pytest.raises(LimitError, match="value-bytes exceeded: 65537 where 65536"):
+        text.parse(body.replace(value, value + b"v"))
+
+
+SILENCE = [
+    "\n",
+    " \t\n",
+    "#\n",
+    "# comment\n",
+    "\t# HELPER x\n",
+    "#TYPES\n",
+    "# HELP\n",
+    "#  TYPE \n",
+    "# HELP x\n",
+    "#é\n",
+    "\n\n\n",
+]
+
+
+@thorough
+@given(st.lists(st.sampled_from([*SILENCE, "x 1\n", "# \udcff\n"]), max_size=12))
+def test_lines_that_say_nothing_count_as_lines(lines: list[str]) -> None:
+    """Blank lines and comments are passed over in runs, and an error behind them has its line all the same."""
+    body = "".join(lines).encode(errors="surrogateescape")
+    assert outcome(text.parse, body) == outcome(text.parse_carefully, body)
+    with pytest.raises(ParseError) as caught:
+        text.parse(body + b"x y\n")
+    assert caught.value.line == body.count(b"\n") + 1
+
+
+def test_the_check_is_called_once_a_window_and_can_end_the_reading() -> None:
+    """A caller's check runs about once in 64 KiB, of samples and of silence, and what it raises comes out."""
+    calls: list[int] = []
+    text.parse(b"\n" * (1 << 20), check=lambda: calls.append(1))
+    assert len(calls) == 16
+
+    def give_up() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        text.parse(b"x 1\n", check=give_up)
 
 
 def test_lines_are_counted_across_the_windows_of_a_large_body() -> None:

@@ -93,6 +93,15 @@ def test_a_name_that_does_not_resolve_is_a_reason() -> None:
     assert "cannot resolve no-such-host.invalid" in error
 
 
+def test_a_resolver_that_hangs_is_given_up() -> None:
+    """Nothing can interrupt a name resolution, so the job leaves the thread that waits for it behind."""
+    statement = "import socket, time; socket.getaddrinfo = lambda *_: time.sleep(30)"
+    status, out, error, seconds = run("http://gateway.example:9091", statement=statement)
+    assert (status, out) == (0, "42")
+    assert "did not answer before the push deadline" in error
+    assert seconds < DEADLINE_SECONDS + 2
+
+
 def test_503_then_200_is_a_success() -> None:
     """A gateway that restarts takes the second attempt, and the body is the same."""
     with ScriptedGateway([reply(503, "starting"), reply(503, retry_after="0"), reply(200)]) as gateway:

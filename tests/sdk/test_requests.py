@@ -13,6 +13,7 @@ import requests
 
 from pymetrics_sdk import Job, instrument, uninstrument
 from pymetrics_sdk.testing import Group, InMemoryGateway, in_memory_gateway
+from tests.sdk.support import ScriptedGateway, run_child, stall
 
 COUNT = "http_client_request_duration_seconds_count"
 SUM = "http_client_request_duration_seconds_sum"
@@ -160,3 +161,35 @@ def test_instrumenting_twice_counts_once_and_is_undone(server: str, gateway: InM
         requests.get(f"{server}/final", timeout=5)
     assert group(gateway).total(COUNT) == 1
     assert not hasattr(requests.adapters.HTTPAdapter.send, "_pymetrics_original")
+
+
+def test_the_sdks_own_pushes_are_not_measured() -> None:
+    """Pushing over HTTP with requests instrumented leaves no trace of the gateway in the job's metrics."""
+    script = """
+        from pymetrics_sdk import Job, instrument
+        instrument("requests")
+        with Job("caller") as run:
+            import time; time.sleep(0.5)
+        with Job("caller"):
+            pass
+        """
+    with ScriptedGateway() as server:
+        assert run_child(script, gateway=server.url) == (0, "", "")
+        assert len(server.finals) == 2
+        assert not any("http_client" in each.body for each in server.received)
+
+
+def test_no_warning_is_left_behind() -> None:
+    """Under -X dev and -W error, which turn an unclosed socket into noise, a job is as quiet as ever."""
+    script = """
+        import subprocess, sys
+        code = "from pymetrics_sdk import Job\\nwith Job('quiet', timeout='1s'): pass"
+        done = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", code], capture_output=True, text=True)
+        print(done.returncode, done.stderr)
+        """
+    with ScriptedGateway() as server:
+        assert run_child(script, gateway=server.url) == (0, "0 \n", "")
+    with ScriptedGateway(otherwise=stall) as server:
+        _, out, _ = run_child(script, gateway=server.url)
+        assert len(out.strip().splitlines()) == 1
+        assert "before the push deadline" in out

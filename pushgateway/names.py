@@ -18,6 +18,7 @@ __all__ = [
     "PUSH_TIME_HELP",
     "RESERVED_PREFIX",
     "SHOWN_CHARACTERS",
+    "TIME_FAMILIES",
     "is_label_name",
     "is_metric_name",
     "shown",
@@ -37,6 +38,9 @@ PUSH_TIME_HELP: Final = "Last Unix time when changing this group in the Pushgate
 
 PUSH_FAILURE_TIME: Final = "push_failure_time_seconds"
 PUSH_FAILURE_TIME_HELP: Final = "Last Unix time when changing this group in the Pushgateway failed."
+
+TIME_FAMILIES: Final = frozenset({PUSH_TIME, PUSH_FAILURE_TIME})
+"""What is ignored in a push, since the gateway exposes it for each group."""
 
 SHOWN_CHARACTERS: Final = 200
 """How much of a name or value messages show: they go into answers, logs and the store, and may come from anyone."""

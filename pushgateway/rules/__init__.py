@@ -2,11 +2,12 @@
 
 Pure functions on the values of `pushgateway.model`, in the order in which a push meets them:
 
-    validate    what no push may hold, whatever is stored       labels.py: label, group_labels, identities, hashes
-    label       the grouping labels go into every series        consistency.py: validate, check, suffix_rivals
-    check       the push beside itself and our own metrics      twins.py: project
-    project     where the same series could already be          conflicts.py: the sentences of a refusal
-    resolve     what to expose of what conflicts all the same   contested.py: resolve
+    validate    what no push may hold, whatever is stored       consistency.py: validate, check, suffix_rivals
+    check_size  how much its labels would come to               labels.py: check_size, label, identities, hashes
+    label       the grouping labels go into every series        twins.py: project
+    check       the push beside itself and our own metrics      conflicts.py: the sentences of a refusal
+    project     where the same series could already be          contested.py: resolve
+    resolve     what to expose of what conflicts all the same
 
 An empty label is the same as no label throughout: Prometheus reads both as one series.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from pushgateway.rules import conflicts
 from pushgateway.rules.consistency import check, suffix_rivals, validate
 from pushgateway.rules.contested import Contested, Resolution, resolve
-from pushgateway.rules.labels import HASH_BYTES, group_labels, hashes, identities, identity, label
+from pushgateway.rules.labels import HASH_BYTES, check_size, group_labels, hashes, identities, identity, label
 from pushgateway.rules.twins import project
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Contested",
     "Resolution",
     "check",
+    "check_size",
     "conflicts",
     "group_labels",
     "hashes",

@@ -2,7 +2,8 @@
 
 One function a kind of conflict. Each sentence keeps the words of the Go Pushgateway (those of client_golang's
 registry), for which people search, and says after them where the other side is and what was expected. Rules and
-stores use them alike, and collect them in `Findings`.
+stores use them alike, and collect them in `Findings`. Names and labels are cut, since sentences go into answers, logs
+and the store: one has some 2 000 characters at most.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Concatenate, Final, ParamSpec
 
 from pushgateway.errors import InconsistentPushError
 from pushgateway.model import Labels, MetricType
-from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE
+from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, shown
 
 __all__ = [
     "IN_PUSH",
@@ -95,7 +96,7 @@ def in_group(key: str) -> str:
 def duplicate(name: str, labels: Labels) -> str:
     """Say that a push holds a series twice; `labels` are its identity."""
     return (
-        f'collected metric "{name}" {_format(labels)} was collected before with the same name and label values '
+        f'collected metric "{shown(name)}" {_format(labels)} was collected before with the same name and label values '
         f"{IN_PUSH}; expected each series once, where grouping labels replace those of the body and an empty label is "
         "the same as none"
     )
@@ -110,7 +111,7 @@ def twin(name: str, labels: Labels, *, group: str) -> str:
         group: `GroupingKey.key` of the other group.
     """
     return (
-        f'collected metric "{name}" {_format(labels)} was collected before with the same name and label values '
+        f'collected metric "{shown(name)}" {_format(labels)} was collected before with the same name and label values '
         f"{in_group(group)}; expected a series that no other group has"
     )
 
@@ -125,8 +126,8 @@ def other_type(name: str, pushed: MetricType, *, stored: MetricType, group: str)
         group: `GroupingKey.key` of the other group.
     """
     return (
-        f'collected metric "{name}" is not a {stored.name}: it was pushed as {pushed.name}, and is {stored.name} '
-        f"{in_group(group)}; expected one type in all groups"
+        f'collected metric "{shown(name)}" is not a {stored.name}: it was pushed as {pushed.name}, and is '
+        f"{stored.name} {in_group(group)}; expected one type in all groups"
     )
 
 
@@ -139,7 +140,7 @@ def own_type(name: str, pushed: MetricType, *, own: MetricType) -> str:
         own: Its type among the gateway's own.
     """
     return (
-        f"gathered metric family {name} has type {pushed.name} but should have {own.name}, its type {OWN}; "
+        f"gathered metric family {shown(name)} has type {pushed.name} but should have {own.name}, its type {OWN}; "
         "expected that type or another name"
     )
 
@@ -154,12 +155,13 @@ def suffix_collision(name: str, pushed: MetricType, *, rival: str, rival_type: M
         rival_type: The type of `rival`.
         where: `IN_PUSH`, `OWN` or a result of `in_group`.
     """
+    ours, theirs = shown(name), shown(rival)
     if name.startswith(rival):
-        what = f'metric named "{name}" collides with previously collected {_word(rival_type)} named "{rival}"'
-        stem = rival
+        what = f'metric named "{ours}" collides with previously collected {_word(rival_type)} named "{theirs}"'
+        stem = theirs
     else:
-        what = f'{_word(pushed)} named "{name}" collides with previously collected metric named "{rival}"'
-        stem = name
+        what = f'{_word(pushed)} named "{ours}" collides with previously collected metric named "{theirs}"'
+        stem = ours
     return (
         f"collected {what} {where}; expected no other family to be named {stem}_count, {stem}_sum or, beside a "
         f"histogram, {stem}_bucket"
@@ -169,20 +171,20 @@ def suffix_collision(name: str, pushed: MetricType, *, rival: str, rival_type: M
 def timestamp(name: str, labels: Labels) -> str:
     """Say that a sample of a family has a timestamp; `labels` are those of one such sample."""
     return (
-        f'pushed metrics must not have timestamps, as "{name}" {_format(labels)} has; expected a value and nothing '
-        "after it"
+        f'pushed metrics must not have timestamps, as "{shown(name)}" {_format(labels)} has; expected a value and '
+        "nothing after it"
     )
 
 
 def invalid_metric_name(name: str) -> str:
     """Say that a family's name is outside the grammar."""
-    return f"invalid metric name {json.dumps(name, ensure_ascii=False)}; expected {METRIC_NAME_RE}"
+    return f"invalid metric name {json.dumps(shown(name), ensure_ascii=False)}; expected {METRIC_NAME_RE}"
 
 
 def invalid_label_name(name: str, label: str) -> str:
     """Say that a label's name is outside the grammar or reserved."""
     return (
-        f'collected metric "{name}" has a label with an invalid name: {label}; '
+        f'collected metric "{shown(name)}" has a label with an invalid name: {shown(label)}; '
         f"expected {LABEL_NAME_RE} that does not start with __"
     )
 
@@ -190,8 +192,8 @@ def invalid_label_name(name: str, label: str) -> str:
 def repeated_label(name: str, label: str) -> str:
     """Say that one series has a label twice."""
     return (
-        f'collected metric "{name}" has two or more labels with the same name: {label}; expected each label once in '
-        "a series"
+        f'collected metric "{shown(name)}" has two or more labels with the same name: {shown(label)}; expected each '
+        "label once in a series"
     )
 
 
@@ -206,14 +208,14 @@ def reserved_label(name: str, label: str, *, type: MetricType, in_key: bool) -> 
     """
     source = "the grouping key" if in_key else "the body"
     return (
-        f'collected metric "{name}" must not have an explicit "{label}" label, as {source} gives it; '
+        f'collected metric "{shown(name)}" must not have an explicit "{label}" label, as {source} gives it; '
         f"expected another label name for a {_word(type)}"
     )
 
 
 def repeated_family(name: str) -> str:
     """Say that a push holds a family twice."""
-    return f'collected metric "{name}" comes in two families {IN_PUSH}; expected all of its series in one'
+    return f'collected metric "{shown(name)}" comes in two families {IN_PUSH}; expected all of its series in one'
 
 
 def _word(type: MetricType) -> str:
@@ -221,5 +223,14 @@ def _word(type: MetricType) -> str:
 
 
 def _format(labels: Labels) -> str:
-    text = ",".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels)
+    parts: list[str] = []
+    length = -1  # the first has no comma
+    for name, value in labels:
+        # Nothing is built beyond the cut: a series may have megabytes of labels.
+        part = f"{shown(name)}={json.dumps(value[:_MAX_LABELS_CHARS], ensure_ascii=False)}"
+        parts.append(part)
+        length += len(part) + 1
+        if length > _MAX_LABELS_CHARS:
+            break
+    text = ",".join(parts)
     return "{" + (text if len(text) <= _MAX_LABELS_CHARS else text[:_MAX_LABELS_CHARS] + "...") + "}"

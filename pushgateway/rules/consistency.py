@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pushgateway.model import GroupingKey, Labels, MetricFamily, MetricType
-from pushgateway.names import is_label_name, is_metric_name
+from pushgateway.names import TIME_FAMILIES, is_label_name, is_metric_name
 from pushgateway.rules import conflicts
 from pushgateway.rules.conflicts import Findings
 from pushgateway.rules.labels import identities as identities_of
@@ -33,6 +33,8 @@ _RESERVED_LABELS: Final = {
 
 def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
     """Refuse what no push may hold.
+
+    Of push_time_seconds and push_failure_time_seconds, which `label` drops, only timestamps and names are looked at.
 
     Args:
         families: As parsed, or as labelled.
@@ -55,7 +57,8 @@ def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
         stamped = [metric for metric in family.metrics if metric.timestamp_ms is not None]
         if stamped:
             findings.add(conflicts.timestamp, family.name, stamped[0].labels)
-        _validate_labels(family, key, known=known, findings=findings)
+        if family.name not in TIME_FAMILIES:
+            _validate_labels(family, key, known=known, findings=findings)
     findings.raise_any()
 
 

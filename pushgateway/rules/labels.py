@@ -12,19 +12,57 @@ from itertools import chain
 from operator import itemgetter
 from typing import Final, TypeAlias
 
-from pushgateway.model import GroupingKey, Labels, Metric, MetricFamily
-from pushgateway.names import PUSH_FAILURE_TIME, PUSH_TIME
+from pushgateway.errors import LimitError
+from pushgateway.model import GroupingKey, Histogram, Labels, Metric, MetricFamily, Summary
+from pushgateway.names import TIME_FAMILIES
 
-__all__ = ["HASH_BYTES", "group_labels", "hashes", "identities", "identity", "label"]
+__all__ = ["HASH_BYTES", "check_size", "group_labels", "hashes", "identities", "identity", "label"]
 
 HASH_BYTES: Final = 8
 """The width of one hash in `hashes`: 64 bits make a false twin among a million series a 1 in 30 million chance."""
 
 _INSTANCE: Final = "instance"
-_TIME_FAMILIES: Final = frozenset({PUSH_TIME, PUSH_FAILURE_TIME})
 # Copying an empty state takes 0.13 us less a sample than the constructor.
 _new_hash: Final = hashlib.blake2b(digest_size=HASH_BYTES).copy
 _Pick: TypeAlias = Callable[[Labels], Labels]
+
+
+def check_size(families: Iterable[MetricFamily], key: GroupingKey, *, rendered_bytes: int) -> None:
+    """Refuse a push of which `label` would make too much: of a short path and a short body, their product.
+
+    Counted is what the group's labels take in text, once a sample line. The rest of the output is not counted, for it
+    is about as long as the body was.
+
+    Args:
+        families: As parsed.
+        key: The group.
+        rendered_bytes: How much that may be.
+
+    Raises:
+        LimitError: It is more (`rendered-bytes`).
+    """
+    # An equals sign, two quotes and a comma a label; characters that are escaped count twice.
+    each = sum(len(name) + len(value.encode()) + _escaped(value) + 4 for name, value in group_labels(key))
+    needed = each * sum(map(_line_count, families))
+    if needed > rendered_bytes:
+        raise LimitError("rendered-bytes", allowed=rendered_bytes, seen=needed)
+
+
+def _escaped(value: str) -> int:
+    return value.count("\\") + value.count('"') + value.count("\n")
+
+
+def _line_count(family: MetricFamily) -> int:
+    """Return how many lines a family has in text, +Inf buckets that nobody sent not included."""
+    lines = len(family.metrics)
+    for metric in family.metrics:
+        if isinstance(metric, Histogram):
+            lines += len(metric.buckets) + 1
+        elif isinstance(metric, Summary):
+            lines += len(metric.quantiles) + 1
+        else:
+            break  # samples have a line each, and stand in families of their own
+    return lines
 
 
 def label(families: Iterable[MetricFamily], key: GroupingKey) -> tuple[MetricFamily, ...]:
@@ -49,7 +87,7 @@ def label(families: Iterable[MetricFamily], key: GroupingKey) -> tuple[MetricFam
     picks: dict[tuple[str, ...], _Pick] = {}
     labelled = []
     for family in families:
-        if family.name in _TIME_FAMILIES:
+        if family.name in TIME_FAMILIES:
             continue
         metrics: list[Metric] = []
         for metric in family.metrics:

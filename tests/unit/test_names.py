@@ -35,3 +35,9 @@ def test_patterns_can_be_built_into_larger_ones() -> None:
     match = composed.search("in a:b/c here")
     assert match is not None
     assert match.groups() == ("a:b", "c")
+
+
+def test_a_shown_name_is_cut_after_200_characters() -> None:
+    """Names stand whole in messages unless nobody would read them to the end."""
+    assert names.shown("x" * 200) == "x" * 200
+    assert names.shown("x" * 201) == "x" * 200 + "..."

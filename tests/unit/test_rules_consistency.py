@@ -103,6 +103,13 @@ class TestValidate:
         (family,) = refusals([values.family("x", GAUGE, ()), values.family("x", COUNTER, ())])
         assert 'collected metric "x" comes in two families' in family
 
+    @pytest.mark.parametrize("name", ["push_time_seconds", "push_failure_time_seconds"])
+    def test_the_gateways_own_time_families_may_have_any_labels_but_no_timestamp(self, name: str) -> None:
+        """What is dropped anyway is not refused for its labels; a timestamp shows a client that needs to be told."""
+        assert refusals([values.family(name, HISTOGRAM, (("__a", "1"), ("le", "1")))]) == ()
+        (reason,) = refusals([MetricFamily(name, GAUGE, "", (Sample((), 1.0, 5),))])
+        assert "must not have timestamps" in reason
+
     def test_everything_found_is_listed_up_to_a_limit(self) -> None:
         """The first ten findings are sentences, the eleventh entry says how many more there are."""
         bad = [values.family(f"x{number}", GAUGE, (("__a", "1"), ("__b", "1"))) for number in range(8)]
@@ -260,6 +267,35 @@ def test_check_agrees_with_a_slow_model(
     except InconsistentPushError:
         accepted = False
     assert accepted == slow_model(labelled, own)
+
+
+HUGE = "n" * 1_000_000
+HUGE_KEY = GroupingKey.of({"job": HUGE, **{f"{HUGE}{number}": '"' * 1_000 for number in range(3)}})
+CONFLICTS = rules.conflicts
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        CONFLICTS.duplicate(HUGE, HUGE_KEY.labels),
+        CONFLICTS.twin(HUGE, HUGE_KEY.labels, group=HUGE_KEY.key),
+        CONFLICTS.other_type(HUGE, GAUGE, stored=COUNTER, group=HUGE_KEY.key),
+        CONFLICTS.own_type(HUGE, GAUGE, own=COUNTER),
+        CONFLICTS.suffix_collision(HUGE, SUMMARY, rival=f"{HUGE}_sum", rival_type=GAUGE, where=CONFLICTS.OWN),
+        CONFLICTS.suffix_collision(f"{HUGE}_sum", GAUGE, rival=HUGE, rival_type=SUMMARY, where=CONFLICTS.IN_PUSH),
+        CONFLICTS.timestamp(HUGE, HUGE_KEY.labels),
+        CONFLICTS.invalid_metric_name(HUGE),
+        CONFLICTS.invalid_label_name(HUGE, HUGE),
+        CONFLICTS.repeated_label(HUGE, HUGE),
+        CONFLICTS.reserved_label(HUGE, "le", type=HISTOGRAM, in_key=True),
+        CONFLICTS.repeated_family(HUGE),
+    ],
+    ids=lambda sentence: sentence[:10],
+)
+def test_no_sentence_is_as_long_as_what_was_pushed(sentence: str) -> None:
+    """Names of a megabyte are cut after 200 characters and labels after 500, wherever they stand."""
+    assert "n" * 200 + "..." in sentence
+    assert len(sentence) < 2_000
 
 
 class TestStoreSentences:

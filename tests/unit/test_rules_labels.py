@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushgateway import rules
+from pushgateway.errors import LimitError
+from pushgateway.formats import text
 from pushgateway.model import GroupingKey, Histogram, Labels, MetricFamily, MetricType, Sample, Summary
 from tests.unit import rules_strategies as values
 
@@ -73,6 +75,31 @@ def test_the_groups_own_series_have_its_labels_and_an_instance() -> None:
     """push_time_seconds carries the key's labels, and an empty instance if the key has none."""
     assert rules.group_labels(GroupingKey.of({"job": "j", "z": "1"})) == (("instance", ""), ("job", "j"), ("z", "1"))
     assert rules.group_labels(GroupingKey.of({"job": "j", "instance": "i"})) == (("instance", "i"), ("job", "j"))
+
+
+@given(values.families, values.keys)
+def test_the_size_of_a_push_is_what_its_labels_take_in_text(
+    families: tuple[MetricFamily, ...], key: GroupingKey
+) -> None:
+    """What is held against the limit is the text of the group's labels, once a line that the body had."""
+    lines = sum(len(text.render_metrics(one).splitlines()) for one in families)
+    lines -= sum(isinstance(metric, Histogram) for one in families for metric in one.metrics)  # +Inf buckets
+    # Braces count for nothing, and each label for a comma.
+    size = lines * (len(text.render_labels(rules.group_labels(key))) - 1)
+    rules.check_size(families, key, rendered_bytes=size)
+    if size:
+        with pytest.raises(LimitError) as caught:
+            rules.check_size(families, key, rendered_bytes=size - 1)
+        assert (caught.value.limit, caught.value.seen) == ("rendered-bytes", size)
+
+
+def test_escapes_count_in_the_size_of_a_push() -> None:
+    """A character that is escaped in text counts for both of its characters, one that is no ASCII for its bytes."""
+    key = GroupingKey.of({"job": 'é"\\\n'})
+    families = (values.family("x", MetricType.GAUGE, ()),)
+    with pytest.raises(LimitError) as caught:
+        rules.check_size(families, key, rendered_bytes=1)
+    assert caught.value.seen == len(text.render_labels(rules.group_labels(key))) - 1
 
 
 @given(values.families, values.keys)

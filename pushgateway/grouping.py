@@ -12,12 +12,14 @@ from __future__ import annotations
 import base64
 import re
 
-from pushgateway.errors import GroupingKeyError
+from pushgateway.config import Limits
+from pushgateway.errors import GroupingKeyError, LimitError
 from pushgateway.model import GroupingKey
-from pushgateway.names import is_label_name
+from pushgateway.names import SHOWN_CHARACTERS, is_label_name, shown
 
 __all__ = ["format_path", "parse"]
 
+_STANDARD = Limits()
 _BASE64_SUFFIX = "@base64"
 _ALPHABET_HINT = "expected URL-safe base64: A-Z a-z 0-9 - _, padding optional"
 # Line ends are skipped inside base64, as Go's decoder does.
@@ -36,7 +38,7 @@ _ESCAPES = {
 }
 
 
-def parse(path: bytes) -> GroupingKey:
+def parse(path: bytes, *, limits: Limits = _STANDARD) -> GroupingKey:
     """Read the grouping key from the part of a URL path that follows ``/metrics/``.
 
     Of a repeated label the last one wins, and the job's component wins over a label `job`. Errors are looked for in the
@@ -44,6 +46,7 @@ def parse(path: bytes) -> GroupingKey:
 
     Args:
         path: The percent-decoded bytes, as in ``job/a/l/v`` or ``job@base64/YQ/l/v``.
+        limits: What a key may have: `key_labels`, those of empty value included, `name_bytes` and `value_bytes`.
 
     Returns:
         The key, without labels of empty value.
@@ -51,6 +54,8 @@ def parse(path: bytes) -> GroupingKey:
     Raises:
         GroupingKeyError: The path is not UTF-8; it does not start with a job; the job is empty; a label has no value
             or an improper name; a value is not base64 where it says so, or base64 of what is not UTF-8.
+        LimitError: The key has too many labels (`key-labels`), or a name or value that is too long (`name-bytes`,
+            `value-bytes`).
     """
     try:
         text = path.decode()
@@ -65,10 +70,15 @@ def parse(path: bytes) -> GroupingKey:
     job, slash, labels = rest.partition("/")
     if head != "job":
         job = _decode_job(job)
-    pairs = _split_labels(slash + labels)
+    pairs = _split_labels(slash + labels, limits)
     if not job:
         raise GroupingKeyError("job name is required; expected job/NAME")
     pairs["job"] = job
+    if len(pairs) > limits.key_labels:
+        raise LimitError("key-labels", allowed=limits.key_labels, seen=len(pairs))
+    for value in pairs.values():
+        if 4 * len(value) > limits.value_bytes and (seen := len(value.encode())) > limits.value_bytes:
+            raise LimitError("value-bytes", allowed=limits.value_bytes, seen=seen)
     return GroupingKey.of(pairs)
 
 
@@ -84,7 +94,7 @@ def format_path(key: GroupingKey) -> str:
     return f"job{_BASE64_SUFFIX}/{_encode(key.job)}{''.join(others)}"
 
 
-def _split_labels(text: str) -> dict[str, str]:
+def _split_labels(text: str, limits: Limits) -> dict[str, str]:
     if len(text) <= 1:
         return {}
     components = text[1:].split("/")
@@ -100,12 +110,14 @@ def _split_labels(text: str) -> dict[str, str]:
             raise GroupingKeyError(
                 f"improper label name {_quote(name)}; expected [a-zA-Z_][a-zA-Z0-9_]* that does not start with __"
             )
+        if len(name) > limits.name_bytes:
+            raise LimitError("name-bytes", allowed=limits.name_bytes, seen=len(name))
         labels[name] = value if name == written else _decode_label(name, value)
     return labels
 
 
 def _decode_label(name: str, encoded: str) -> str:
-    what = f"for label {name}={_quote(encoded)}"
+    what = f"for label {shown(name)}={_quote(encoded)}"
     try:
         return _decode(encoded, what)
     except _CorruptBase64Error as error:
@@ -156,9 +168,10 @@ def _encode(value: str) -> str:
 
 
 def _quote(value: str | bytes) -> str:
-    r"""Quote as Go's ``%q`` does (strconv.Quote); bytes that are not UTF-8 come out as ``\xNN``."""
+    r"""Quote as Go's ``%q`` does (strconv.Quote), cut; bytes that are not UTF-8 come out as ``\xNN``."""
     text = value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
-    return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escape(ord(c))) for c in text) + '"'
+    quoted = "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escape(ord(c))) for c in text[:SHOWN_CHARACTERS])
+    return f'"{quoted}"' if len(text) <= SHOWN_CHARACTERS else f'"{quoted}"...'
 
 
 def _escape(code: int) -> str:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushgateway import grouping
-from pushgateway.errors import GroupingKeyError
+from pushgateway.config import Limits
+from pushgateway.errors import GroupingKeyError, LimitError
 from pushgateway.model import GroupingKey
 from pushgateway.names import is_label_name
 
@@ -163,6 +164,41 @@ def test_plain_and_base64_values_name_the_same_group(labels: dict[str, str], pad
         if name != "job"
     )
     assert grouping.parse(plain.encode()) == grouping.parse(coded.encode()) == GroupingKey.of({**labels, "job": "a"})
+
+
+@pytest.mark.parametrize(
+    ("fits", "more", "limit"),
+    [
+        (b"job/a/b/1/c/", b"job/a/b/1/c/1/d/1", "key-labels"),
+        (b"job/a/b/1/b/2/b/3/job/4", b"job/a/b/1/c/1/d/", "key-labels"),
+        (b"job/a/xxxx/1", b"job/a/xxxxx/1", "name-bytes"),
+        ("job/a/b/éé1".encode(), "job/a/b/éé12".encode(), "value-bytes"),
+        (b"job/abcde", b"job/abcdef", "value-bytes"),
+        (b"job@base64/YWJjZGU", b"job@base64/YWJjZGVm", "value-bytes"),
+    ],
+)
+def test_a_key_that_is_too_large_is_refused_by_the_name_of_its_limit(fits: bytes, more: bytes, limit: str) -> None:
+    """Labels, each counted once and an empty one too, names and decoded values have exact limits."""
+    limits = Limits(key_labels=3, name_bytes=4, value_bytes=5)
+    grouping.parse(fits, limits=limits)
+    with pytest.raises(LimitError) as caught:
+        grouping.parse(more, limits=limits)
+    assert caught.value.limit == limit
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "jab{}/a", "{}", "job/a/l/v/{}", "job/a/l-{}/v", "job/a/{}@base64/*", "job/a/l@base64/*{}", "job@base64/{}*",
+        "job/a/l@base64/_{}", "job/a/l/\udcff{}",
+    ],
+)  # fmt: skip
+def test_long_paths_are_cut_in_messages(path: str) -> None:
+    """No part of a path comes back whole if it has more than 200 characters."""
+    with pytest.raises(GroupingKeyError) as caught:
+        grouping.parse(path.format("n" * 1_000).encode(errors="surrogateescape"))
+    assert "..." in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 @given(st.binary(max_size=40))

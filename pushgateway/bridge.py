@@ -1,16 +1,23 @@
-"""How does a request get from the event loop to the WSGI application without making the loop wait?
+"""How does a request get from the event loop to the WSGI application without keeping the loop from the others?
 
-The loop reads a whole request, and then one of four lanes answers it:
+The loop reads a whole request, and then one of five lanes answers it:
 
 - INLINE, on the loop itself: health, and small writes, which take the writers' lock only if it is free. If it is not,
   the application raises WouldBlockError before it has stored anything, and the WRITER lane calls it again.
 - WRITER, one thread: whoever has to wait for other writers. Wipes too.
-- BULK, one thread: bodies that take long to parse, and compressed ones, since a small body may become a large one.
+- BULK, one thread: bodies that take up to a second to parse.
+- GIANT, one thread: bodies that take longer, so that BULK has none before it.
 - POOL, `threads` threads: scrapes and every other read. Nothing that waits for the writers' lock ever runs here.
 
+How long a body takes is only known when it is decompressed, and its lines are counted. So a lane is chosen by what is
+seen from outside; in it the application gets so much room for the decompressed body, and raises LongWorkError before it
+parses what needs more: then the next larger lane calls it again. INLINE keeps the loop for some 15 ms at most (a body
+of 1 000 families), and for 5 s never: whatever waits is in a thread.
+
 A write that waits holds a `Ticket` that the loop watches: when the time is up and the ticket can still be given up, the
-answer is 503 with Retry-After, and the write is never applied. A request that is complete is carried out even if its
-client has gone: jobs that push and do not read the answer exist, and the original serves them.
+answer is 503 with Retry-After, the write is never applied, and what is being parsed for it ends. A request that is
+complete is carried out even if its client has gone: jobs that push and do not read the answer exist, and the original
+serves them.
 """
 
 from __future__ import annotations
@@ -21,19 +28,19 @@ import enum
 import io
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from queue import SimpleQueue
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import structlog
 
 from pushgateway.config import Limits
-from pushgateway.errors import WouldBlockError
+from pushgateway.errors import LimitError, LongWorkError, WouldBlockError
 from pushgateway.storage.base import Ticket
+from pushgateway.web.answers import ErrorAnswer, error_answer, limit_data
 
-__all__ = ["Bridge", "Lane", "choose_lane"]
+__all__ = ["Bridge", "CountAnswer", "Lane", "choose_lane", "wire_headers"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -47,37 +54,72 @@ _RETRY_AFTER_SECONDS: Final = 1
 """What a 503 asks for: the wait itself has already been the back-off."""
 
 
+_BULK_BYTES: Final = 1 << 20
+"""The largest body that is parsed in BULK: half a second for ordinary samples."""
+
+_SMALL_ENCODED_BYTES: Final = 8 << 10
+_MIDDLE_ENCODED_BYTES: Final = 64 << 10
+"""The largest compressed bodies with which INLINE and BULK begin: about what their room comes down to. What turns out
+to need more room has cost no more than that room until then."""
+
+
+class CountAnswer(Protocol):
+    """Counts an answer that was not the application's."""
+
+    def __call__(self, *, method: str, path: str, code: int) -> None:
+        """Count one; method and path are "" where they are not known."""
+
+
+def _uncounted(*, method: str, path: str, code: int) -> None:
+    """Count nothing."""
+
+
 class Lane(enum.Enum):
     """Where a request is answered; the module's docstring says what for."""
 
     INLINE = "inline"
     WRITER = "writer"
     BULK = "bulk"
+    GIANT = "giant"
     POOL = "pool"
 
 
 def choose_lane(
-    method: str, path: str, *, body_bytes: int, encoded: bool, inline_store: bool, inline_bytes: int
+    method: str,
+    path: str,
+    *,
+    body_bytes: int,
+    encoded: bool,
+    inline_store: bool,
+    inline_bytes: int,
+    route_prefix: str = "",
 ) -> Lane:
-    """Decide where a request is answered.
+    """Decide where a request is answered, or tried first.
 
     Whatever may write is known by its method alone, so that no spelling of a path brings a write into the pool.
 
     Args:
         method: The HTTP method, in capitals.
-        path: The decoded path.
+        path: PATH_INFO.
         body_bytes: The length of the body as sent.
         encoded: Whether it has a Content-Encoding.
         inline_store: Whether the store may be called on the loop (`Store.inline`).
         inline_bytes: The largest body that is parsed on the loop.
+        route_prefix: "" or ``/x``, spelt as in PATH_INFO.
     """
     if method in ("PUT", "POST", "DELETE"):
-        if encoded or body_bytes > inline_bytes:
-            return Lane.BULK
-        if path.endswith("/admin/wipe"):
+        if path == f"{route_prefix}/api/v1/admin/wipe":
             return Lane.WRITER
-        return Lane.INLINE if inline_store else Lane.POOL
-    if inline_store and path.endswith(("/-/healthy", "/-/ready")):
+        if body_bytes > (_MIDDLE_ENCODED_BYTES if encoded else _BULK_BYTES):
+            return Lane.GIANT
+        if body_bytes > (min(inline_bytes, _SMALL_ENCODED_BYTES) if encoded else inline_bytes):
+            return Lane.BULK
+        if inline_store:
+            return Lane.INLINE
+        return Lane.BULK if encoded else Lane.POOL
+    # A body could be a bomb, whoever it is sent to.
+    plain = inline_store and body_bytes == 0 and not encoded
+    if plain and path in (f"{route_prefix}/-/healthy", f"{route_prefix}/-/ready"):
         return Lane.INLINE
     return Lane.POOL
 
@@ -90,12 +132,21 @@ class Response(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class _Job:
-    """One call that waits for, or runs in, a thread."""
+    """One call that waits for, or runs in, a thread.
 
-    call: Callable[[], Response]
-    answer: asyncio.Future[Response]
+    Attributes:
+        call: What to do; None as soon as nobody needs it, so that a body is not kept behind others.
+        answer: What came of it.
+        begun: Whether a thread has taken it.
+    """
+
+    __slots__ = ("answer", "begun", "call")
+
+    def __init__(self, call: Callable[[], Response], answer: asyncio.Future[Response]) -> None:
+        self.call: Callable[[], Response] | None = call
+        self.answer = answer
+        self.begun = False
 
 
 class _Threads:
@@ -113,35 +164,46 @@ class _Threads:
         for number in range(count):
             threading.Thread(target=self._work, name=f"{lane.value}-{number}", daemon=True).start()
 
-    def submit(self, call: Callable[[], Response]) -> asyncio.Future[Response]:
-        """Queue a call; cancelling its future before it begins takes it out."""
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(self._finished)
+    def submit(self, call: Callable[[], Response]) -> _Job:
+        """Queue a call; cancelling its answer before it begins takes it out."""
+        job = _Job(call, asyncio.get_running_loop().create_future())
+        job.answer.add_done_callback(lambda _: self._finished(job))
         self.unfinished += 1
-        self._jobs.put(_Job(call, answer))
-        return answer
+        self._jobs.put(job)
+        return job
 
     def close(self) -> None:
         """Let the threads end after what is queued; does not wait for them."""
         for _ in range(self._count):
             self._jobs.put(None)
 
-    def _finished(self, _: asyncio.Future[Response]) -> None:
+    def _finished(self, job: _Job) -> None:
         self.unfinished -= 1
+        job.call = None
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            if job.answer.cancelled():
+            call, job.begun = job.call, True
+            if call is None:
                 continue
-            response = job.call()
+            outcome: Response | LongWorkError
+            try:
+                outcome = call()
+            except LongWorkError as error:
+                outcome = error
             # RuntimeError: the worker's grace time is over and the loop is closed, so that nobody waits for the answer.
             with contextlib.suppress(RuntimeError):
-                job.answer.get_loop().call_soon_threadsafe(_deliver, job.answer, response)
+                job.answer.get_loop().call_soon_threadsafe(_deliver, job.answer, outcome)
+            del call, job, outcome  # the thread waits next, and should not hold a body meanwhile
 
 
-def _deliver(answer: asyncio.Future[Response], response: Response) -> None:
-    if not answer.done():
-        answer.set_result(response)
+def _deliver(answer: asyncio.Future[Response], outcome: Response | LongWorkError) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, LongWorkError):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
 
 
 class Bridge:
@@ -151,28 +213,47 @@ class Bridge:
 
     Args:
         app: The WSGI application. Of `environ` it may use, beside PEP 3333: ``RAW_URI`` (the target as sent),
-            ``pushgateway.ticket`` (a `Ticket`, or None: do not wait for other writers and let WouldBlockError pass) and
-            ``pushgateway.scratch`` (a dict that survives a second call of the same request).
+            ``pushgateway.ticket`` (a `Ticket`, or None: do not wait for other writers and let WouldBlockError pass),
+            ``pushgateway.room_bytes`` (if it is there: let LongWorkError pass rather than parse a body that is larger
+            when it is decompressed) and ``pushgateway.scratch`` (a dict that survives a second call of the same
+            request; ``prepared`` in it says that all that is left to do is the store's part).
         limits: What requests may use.
         threads: Threads of the pool.
         inline_store: `Store.inline`.
+        route_prefix: The prefix of all paths, "" or ``/x``.
+        count: Counts the answers that are not the application's.
     """
 
-    def __init__(self, app: WSGIApplication, *, limits: Limits, threads: int, inline_store: bool) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        *,
+        limits: Limits,
+        threads: int,
+        inline_store: bool,
+        route_prefix: str = "",
+        count: CountAnswer = _uncounted,
+    ) -> None:
+        self.count = count
         self._app = app
         self._limits = limits
         self._inline_store = inline_store
+        self._route_prefix = route_prefix.encode().decode("latin-1")
+        self._waiting_bytes = 0  # bodies of unfinished jobs; those of clients that have gone are counted nowhere else
         self._lanes = {
             Lane.WRITER: _Threads(Lane.WRITER, count=1),
             Lane.BULK: _Threads(Lane.BULK, count=1),
+            Lane.GIANT: _Threads(Lane.GIANT, count=1),
             Lane.POOL: _Threads(Lane.POOL, count=threads),
         }
-        # A large body is parsed in its lane before it waits for writers, at 5 s for 64 MiB: its time is the request's.
+        # A large body is parsed in its lane before it waits for writers: its time is the request's.
         self._wait_seconds = {
             Lane.WRITER: limits.lock_wait_seconds,
             Lane.BULK: limits.request_seconds,
+            Lane.GIANT: limits.request_seconds,
             Lane.POOL: None,
         }
+        self._room_bytes = {Lane.INLINE: limits.inline_bytes, Lane.BULK: _BULK_BYTES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -202,30 +283,84 @@ class Bridge:
             encoded="HTTP_CONTENT_ENCODING" in environ,
             inline_store=self._inline_store,
             inline_bytes=self._limits.inline_bytes,
+            route_prefix=self._route_prefix,
         )
         if lane is Lane.INLINE:
             try:
-                return self._call(environ, body, ticket=None)
+                return self._call(environ, body, lane, ticket=None)
+            except LongWorkError:
+                lane = Lane.BULK
             except WouldBlockError:
                 lane = Lane.WRITER
-        return await self._in_thread(lane, environ, body)
+        ticket = Ticket()
+        try:
+            return await self._in_thread(lane, environ, body, ticket)
+        except LongWorkError:
+            return await self._in_thread(Lane.GIANT, environ, body, ticket)
+        except asyncio.CancelledError:
+            # The worker ends, and the client will hear nothing: it is not to be done half a second later after all.
+            ticket.expire()
+            raise
 
-    async def _in_thread(self, lane: Lane, environ: Environ, body: bytes) -> Response:
+    async def _in_thread(self, lane: Lane, environ: Environ, body: bytes, ticket: Ticket) -> Response:
         threads, wait_seconds = self._lanes[lane], self._wait_seconds[lane]
         if threads.unfinished >= self._limits.waiting_requests:
-            return _busy(f"{threads.unfinished} requests are waiting already")
-        ticket = Ticket()
-        answer = threads.submit(lambda: self._call(environ, body, ticket=ticket))
-        if wait_seconds is None:
-            return await answer
-        await asyncio.wait((answer,), timeout=wait_seconds)
-        if answer.done() or not ticket.expire():
-            return await answer
-        answer.cancel()
-        return _busy(f"other writers were before this request for {wait_seconds:g} s")
+            return self._refused(environ, LimitError("waiting-requests", allowed=self._limits.waiting_requests))
+        if self._waiting_bytes + len(body) > self._limits.buffered_bytes:
+            return self._refused(environ, LimitError("buffered-bytes", allowed=self._limits.buffered_bytes))
+        self._waiting_bytes += len(body)
+        job = threads.submit(lambda: self._call(environ, body, lane, ticket=ticket))
+        try:
+            await asyncio.wait((job.answer,), timeout=wait_seconds)
+            if job.answer.done() or wait_seconds is None or not ticket.expire():
+                return await job.answer
+        finally:
+            job.answer.cancel()
+            self._waiting_bytes -= len(body)
+        return self._refused(environ, f"{_held_up(job, lane, environ)} for {wait_seconds:g} s")
 
-    def _call(self, environ: Environ, body: bytes, *, ticket: Ticket | None) -> Response:
-        """Call the application once and collect its response; only WouldBlockError gets out, if there is no ticket."""
+    def _refused(self, environ: Environ, reason: str | LimitError) -> Response:
+        """Answer 503, after which nothing of the request will ever be stored."""
+        log.warning(
+            "request refused",
+            method=environ["REQUEST_METHOD"],
+            path=environ["PATH_INFO"],
+            source=environ["REMOTE_ADDR"],
+            err=str(reason),
+        )
+        word, data = "store_busy", None
+        if isinstance(reason, LimitError):
+            word, data = "limit", limit_data(reason.limit, allowed=reason.allowed, seen=reason.seen)
+        message = f"the gateway is busy: {reason}; nothing was stored, try again"
+        return self._error(environ, 503, word, message, data=data, retry_after_seconds=_RETRY_AFTER_SECONDS)
+
+    def _failed(self, environ: Environ) -> Response:
+        """Answer 500 to the exception that is being handled."""
+        log.exception("unexpected error", method=environ["REQUEST_METHOD"], target=environ["RAW_URI"])
+        return self._error(environ, 500, "internal", "internal server error")
+
+    def _error(
+        self,
+        environ: Environ,
+        status: int,
+        word: str,
+        message: str,
+        *,
+        data: Mapping[str, object] | None = None,
+        retry_after_seconds: int = 0,
+    ) -> Response:
+        self.count(method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], code=status)
+        accept = environ.get("HTTP_ACCEPT", "")
+        answer = error_answer(status, word, message, accept=accept, data=data, retry_after_seconds=retry_after_seconds)
+        return Response(status, wire_headers(answer), answer.body)
+
+    def _call(self, environ: Environ, body: bytes, lane: Lane, *, ticket: Ticket | None) -> Response:
+        """Call the application once and collect its response.
+
+        Raises:
+            LongWorkError: The lane has too little room.
+            WouldBlockError: There is no ticket, and the application would have to wait.
+        """
         started: list[tuple[str, list[tuple[str, str]]]] = []
         written: list[bytes] = []
 
@@ -234,6 +369,8 @@ class Bridge:
             return written.append
 
         call = environ | {"wsgi.input": io.BytesIO(body), "pushgateway.ticket": ticket}
+        if lane in self._room_bytes:
+            call["pushgateway.room_bytes"] = self._room_bytes[lane]
         try:
             chunks = self._app(call, start_response)
             try:
@@ -247,12 +384,19 @@ class Bridge:
                 [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
                 b"".join(written),
             )
-        except WouldBlockError:
-            if ticket is None:
+        except WouldBlockError as error:
+            if ticket is None or (isinstance(error, LongWorkError) and lane in self._room_bytes):
                 raise
-            return _failed(environ)
+            return self._failed(environ)
         except Exception:
-            return _failed(environ)
+            return self._failed(environ)
+
+
+def _held_up(job: _Job, lane: Lane, environ: Environ) -> str:
+    """Say what a request has waited for."""
+    if lane is Lane.WRITER or "prepared" in environ["pushgateway.scratch"]:
+        return "other writers were before this request"
+    return "this body was being read" if job.begun else "other large bodies were before this one"
 
 
 def make_environ(scope: Scope, body: bytes) -> Environ:
@@ -321,21 +465,7 @@ async def _whole_body(receive: Receive) -> bytes | None:
     return None
 
 
-def _plain(status: int, text: str, *extra: tuple[bytes, bytes]) -> Response:
-    body = f"{text}\n".encode()
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    return Response(status, [*headers, *extra], body)
-
-
-def _busy(reason: str) -> Response:
-    retry = (b"retry-after", str(_RETRY_AFTER_SECONDS).encode())
-    return _plain(503, f"the gateway is busy: {reason}; nothing was stored, try again", retry)
-
-
-def _failed(environ: Environ) -> Response:
-    log.exception("unexpected error", method=environ["REQUEST_METHOD"], target=environ["RAW_URI"])
-    return _plain(500, "internal server error")
+def wire_headers(answer: ErrorAnswer) -> list[tuple[bytes, bytes]]:
+    """Return an error's headers as ASGI wants them, with its length."""
+    fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    return [*fields, (b"content-length", b"%d" % len(answer.body))]

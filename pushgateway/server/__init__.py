@@ -100,7 +100,14 @@ class _Services:
             clock=time.time,
             quit_gateway=self._quit,
         )
-        bridge = Bridge(app, limits=self.limits, threads=self.config.threads, inline_store=store.inline)
+        bridge = Bridge(
+            app,
+            limits=self.limits,
+            threads=self.config.threads,
+            inline_store=store.inline,
+            route_prefix=self.config.route_prefix,
+            count=app.count_outside,
+        )
         return bridge, store
 
     def _quit(self) -> None:

@@ -124,6 +124,9 @@ class Gateway(Flask):
         """Finish an answer and count it: each one comes through here once, whoever has made it."""
         response = super().process_response(response)
         word = _HANDLERS.get(request.endpoint or "")
+        ticket = request.environ.get("pushgateway.ticket")
+        if ticket is not None and ticket.expired:
+            return response  # which nobody gets: the bridge has answered, and has counted that
         if word is not None and not (request.method == "OPTIONS" and request.endpoint != "api.options"):
             self.telemetry.count_request(handler=word, method=request.method, code=response.status_code)
         return response

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import Final, cast
 
 from flask import request
 
 from pushgateway import formats
 from pushgateway.config import Limits
-from pushgateway.errors import LimitError, RequestError
+from pushgateway.errors import LimitError, LongWorkError, RequestError
 from pushgateway.formats import compression
 from pushgateway.web.handlers import Environ, services
 
 __all__ = ["read", "refuse_undecodable"]
 
+_PEEK_BYTES: Final = 1 << 16
+_PEEK_STEPS: Final = 4
+"""How much is inflated of a body that nobody reads, in bytes and in steps of the inflating: the original looks no
+further than at the gzip header."""
 
-def read(environ: Environ, limits: Limits) -> bytes:
+
+def read(environ: Environ, limits: Limits, *, check: Callable[[], None] | None = None) -> bytes:
     """Read a request's body.
 
     The body has a length, or the server says that its input ends by itself (chunked bodies); else there is none.
@@ -23,12 +31,14 @@ def read(environ: Environ, limits: Limits) -> bytes:
     Args:
         environ: The request. Its `wsgi.input` is read to the end of the body, and can be read no second time.
         limits: How large the body may be, as sent and after decompression.
+        check: Called now and then while the body is decompressed; what it raises ends that. None for no call.
 
     Returns:
         The body, decompressed as Content-Encoding says.
 
     Raises:
         LimitError: `body-bytes` as sent or `decoded-bytes` after decompression are exceeded.
+        LongWorkError: The decompressed body is larger than the `pushgateway.room_bytes` of the request.
         UnsupportedMediaError: A Content-Encoding that is not read here.
         ParseError: The body is not compressed as Content-Encoding says.
         RequestError: Content-Length is not a length, or the body is shorter.
@@ -38,11 +48,19 @@ def read(environ: Environ, limits: Limits) -> bytes:
     if not header:
         return body
     encoding = formats.request_encoding(header)
-    return compression.decompress(body, encoding, limit_bytes=limits.decoded_bytes)
+    room_bytes = cast(int, environ.get("pushgateway.room_bytes", limits.decoded_bytes))
+    try:
+        return compression.decompress(body, encoding, limit_bytes=min(room_bytes, limits.decoded_bytes), check=check)
+    except LimitError:
+        if room_bytes >= limits.decoded_bytes:
+            raise
+        raise LongWorkError(f"the body has more than {room_bytes} bytes when it is decompressed") from None
 
 
 def refuse_undecodable() -> None:
     """Refuse a wrong Content-Encoding also where nobody reads the body, as the original does outside of its API.
+
+    Only the beginning of the body is looked at, so that no request can have a bomb inflated in vain.
 
     Raises:
         RequestError: As `read` does.
@@ -50,9 +68,20 @@ def refuse_undecodable() -> None:
     environ = request.environ
     if "HTTP_CONTENT_ENCODING" not in environ or request.endpoint == "push.push" or request.blueprint == "api":
         return
-    # When the bridge repeats a request (see push), the body has been read, and was in order.
-    if not environ.get("pushgateway.scratch"):
-        read(environ, services().config.limits)
+    encoding = formats.request_encoding(environ["HTTP_CONTENT_ENCODING"])
+    body = _raw(environ, services().config.limits.body_bytes)
+    steps = count()
+
+    def check() -> None:
+        if next(steps) == _PEEK_STEPS:
+            raise _SeenEnough
+
+    with suppress(_SeenEnough, LimitError):
+        compression.decompress(body, encoding, limit_bytes=_PEEK_BYTES, check=check)
+
+
+class _SeenEnough(Exception):  # noqa: N818 - nothing is wrong
+    pass
 
 
 def _raw(environ: Environ, limit_bytes: int) -> bytes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -8,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from pushgateway.bridge import Bridge, Lane, choose_lane, make_environ
 from pushgateway.config import Limits
-from pushgateway.errors import WouldBlockError
+from pushgateway.errors import LongWorkError, WouldBlockError
 from pushgateway.storage.base import Ticket
 
 Environ = dict[str, Any]
@@ -116,14 +118,26 @@ def run(talk: Awaitable[Any]) -> Any:
         ("PUT", "/-/quit", 0, False, True, Lane.INLINE),
         ("POST", "/metrics/job/a", 101, False, True, Lane.BULK),
         ("PUT", "/metrics/job/a", 101, False, False, Lane.BULK),
-        ("POST", "/metrics/job/a", 1, True, True, Lane.BULK),
-        ("PUT", "/api/v1/admin/wipe", 101, False, True, Lane.BULK),
+        ("POST", "/metrics/job/a", 1 << 20, False, True, Lane.BULK),
+        ("POST", "/metrics/job/a", (1 << 20) + 1, False, True, Lane.GIANT),
+        ("POST", "/metrics/job/a", 100, True, True, Lane.INLINE),
+        ("POST", "/metrics/job/a", 101, True, True, Lane.BULK),
+        ("POST", "/metrics/job/a", 1, True, False, Lane.BULK),
+        ("POST", "/metrics/job/a", 1 << 16, True, True, Lane.BULK),
+        ("POST", "/metrics/job/a", (1 << 16) + 1, True, True, Lane.GIANT),
+        ("DELETE", "/metrics/job/a", (1 << 16) + 1, True, True, Lane.GIANT),
+        ("PUT", "/api/v1/admin/wipe", 101, False, True, Lane.WRITER),
+        ("PUT", "/metrics/job/a/admin/wipe", 0, False, True, Lane.INLINE),
         ("PUT", "/api/v1/admin/wipe", 0, False, True, Lane.WRITER),
-        ("PUT", "/x/api/v1/admin/wipe", 0, False, True, Lane.WRITER),
+        ("PUT", "/x/api/v1/admin/wipe", 0, False, True, Lane.INLINE),
         ("PUT", "/metrics/job/a", 0, False, False, Lane.POOL),
         ("GET", "/-/healthy", 0, False, True, Lane.INLINE),
         ("GET", "/-/ready", 0, False, True, Lane.INLINE),
-        ("HEAD", "/x/-/ready", 0, False, True, Lane.INLINE),
+        ("HEAD", "/-/ready", 0, False, True, Lane.INLINE),
+        ("GET", "/x/-/ready", 0, False, True, Lane.POOL),
+        ("GET", "/-/healthy", 1, False, True, Lane.POOL),
+        ("GET", "/-/healthy", 0, True, True, Lane.POOL),
+        ("FOO", "/metrics/job/a/-/healthy", 0, True, True, Lane.POOL),
         ("GET", "/-/ready", 0, False, False, Lane.POOL),
         ("GET", "/metrics", 0, False, True, Lane.POOL),
         ("GET", "/metrics/job/a", 0, False, True, Lane.POOL),
@@ -133,9 +147,29 @@ def run(talk: Awaitable[Any]) -> Any:
     ],
 )
 def test_lanes(method: str, path: str, body_bytes: int, encoded: bool, inline_store: bool, lane: Lane) -> None:
-    """Small writes and health run inline, large and compressed bodies in bulk, wipes with the writers, reads pooled."""
+    """Small writes and health run inline, large bodies in bulk or with the giants, wipes with the writers.
+
+    No path but the exact one of health, and no body sent there, brings a read onto the loop.
+    """
     chosen = choose_lane(
         method, path, body_bytes=body_bytes, encoded=encoded, inline_store=inline_store, inline_bytes=100
+    )
+    assert chosen is lane
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "lane"),
+    [
+        ("PUT", "/x/api/v1/admin/wipe", Lane.WRITER),
+        ("PUT", "/api/v1/admin/wipe", Lane.INLINE),
+        ("GET", "/x/-/healthy", Lane.INLINE),
+        ("GET", "/-/healthy", Lane.POOL),
+    ],
+)
+def test_lanes_behind_a_prefix(method: str, path: str, lane: Lane) -> None:
+    """With a route prefix, wipes and health are known by their whole paths."""
+    chosen = choose_lane(
+        method, path, body_bytes=0, encoded=False, inline_store=True, inline_bytes=100, route_prefix="/x"
     )
     assert chosen is lane
 
@@ -392,3 +426,145 @@ def test_environ_of_a_unix_socket() -> None:
     scope = scope_of("GET", b"/") | {"server": ("/run/x", None), "client": None}
     environ = make_environ(scope, b"")
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"], environ["REMOTE_ADDR"]) == ("/run/x", "", "")
+
+
+def test_whoever_needs_more_room_comes_again_in_the_next_lane() -> None:
+    """A body that turns out to be long is called again, with more room, until it is with the giants."""
+    calls: list[tuple[str, object]] = []
+
+    def view(environ: Environ) -> bytes:
+        room = environ.get("pushgateway.room_bytes")
+        calls.append((threading.current_thread().name, room))
+        if room is not None:
+            raise LongWorkError("a bomb")
+        return b"taken"
+
+    with bridged(view) as bridge:
+        assert run(ask(bridge)).body == b"taken"
+    assert calls == [("MainThread", 100), ("bulk-0", 1 << 20), ("giant-0", None)]
+
+
+def test_small_bodies_do_not_wait_for_giants() -> None:
+    """While a giant is being parsed and others wait behind it, large and compressed bodies are answered."""
+    release = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        if threading.current_thread().name.startswith("giant"):
+            release.wait(10)
+        return b"done"
+
+    async def talk(bridge: Bridge) -> list[int]:
+        giants = [asyncio.ensure_future(ask(bridge, pieces=[bytes((1 << 20) + 1)])) for _ in range(2)]
+        await asyncio.sleep(0)
+        encoded = [(b"content-encoding", b"gzip")]
+        answers = [await ask(bridge, pieces=[bytes(size)], headers=encoded) for size in (50, 5000)]
+        answers.append(await ask(bridge, pieces=[bytes(5000)]))
+        assert not any(giant.done() for giant in giants)
+        release.set()
+        return [answer.status for answer in [*answers, *[await giant for giant in giants]]]
+
+    with bridged(view) as bridge:
+        assert run(talk(bridge)) == [200] * 5
+
+
+def test_what_was_answered_for_lateness_can_stop() -> None:
+    """A request that is still being parsed when its time is up is answered 503 that says so, and can stop."""
+    stopped = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        while not environ["pushgateway.ticket"].expired:
+            threading.Event().wait(0.001)
+        stopped.set()
+        return b"in vain"
+
+    with bridged(view, limits=replace(LIMITS, request_seconds=0.05)) as bridge:
+        answer = run(ask(bridge, pieces=[bytes(5000)]))
+        assert stopped.wait(10)
+    assert (answer.status, b"this body was being read for 0.05 s" in answer.body) == (503, True)
+
+
+def test_lateness_has_its_reason() -> None:
+    """A 503 tells a body that waited for other bodies from one that waited for other writers."""
+    release = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        environ["pushgateway.scratch"]["prepared"] = True
+        release.wait(10)
+        return b""
+
+    async def talk(bridge: Bridge) -> list[bytes]:
+        answers = await asyncio.gather(*[ask(bridge, pieces=[bytes(5000)]) for _ in range(2)])
+        release.set()
+        return [answer.body for answer in answers]
+
+    with bridged(view, limits=replace(LIMITS, request_seconds=0.05)) as bridge:
+        first, second = run(talk(bridge))
+    assert b"other writers were before this request" in first
+    assert b"other large bodies were before this one" in second
+
+
+def test_waiting_bodies_are_limited() -> None:
+    """Bodies that wait count together, whoever waits for them; beyond the limit the next is answered 503."""
+    release = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        release.wait(10)
+        return b""
+
+    async def talk(bridge: Bridge) -> list[int]:
+        waiting = asyncio.ensure_future(ask(bridge, pieces=[bytes(600)]))
+        await asyncio.sleep(0)
+        refused = await ask(bridge, pieces=[bytes(600)])
+        assert b"limit buffered-bytes exceeded" in refused.body
+        release.set()
+        return [refused.status, (await waiting).status, (await ask(bridge, pieces=[bytes(600)])).status]
+
+    with bridged(view, limits=replace(LIMITS, buffered_bytes=1000)) as bridge:
+        assert run(talk(bridge)) == [503, 200, 200]
+
+
+def test_own_answers_are_counted_logged_and_json_when_asked_for() -> None:
+    """What the bridge answers by itself is counted, leaves a line in the log, and is JSON for those who want it."""
+    counted: list[tuple[str, str, int]] = []
+
+    def count(*, method: str, path: str, code: int) -> None:
+        counted.append((method, path, code))
+
+    def view(environ: Environ) -> bytes:
+        raise ZeroDivisionError if environ["REQUEST_METHOD"] == "GET" else WouldBlockError("taken")
+
+    limits = replace(LIMITS, waiting_requests=0)
+    bridge = Bridge(application(view), limits=limits, threads=1, inline_store=True, count=count)
+    with structlog.testing.capture_logs() as lines:
+        answer = run(ask(bridge, headers=[(b"accept", b"application/json")]))
+    bridge.close()
+    assert counted == [("POST", "/metrics/job/a", 503)]
+    assert [(line["log_level"], line["path"]) for line in lines] == [("warning", "/metrics/job/a")]
+    told = json.loads(answer.body)
+    assert (told["errorType"], told["limit"], told["allowed"]) == ("limit", "waiting-requests", 0)
+
+
+def test_a_cancelled_request_is_never_applied() -> None:
+    """A request that is cancelled at the end of the worker's grace gives its ticket up."""
+    tickets: list[Ticket] = []
+    arrived, release = threading.Event(), threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        if environ["pushgateway.ticket"] is None:
+            raise WouldBlockError("taken")
+        tickets.append(environ["pushgateway.ticket"])
+        arrived.set()
+        release.wait(10)
+        return b""
+
+    async def talk(bridge: Bridge) -> None:
+        asking = asyncio.ensure_future(ask(bridge))
+        await asyncio.to_thread(arrived.wait, 10)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    with bridged(view, limits=replace(LIMITS, lock_wait_seconds=10)) as bridge:
+        run(talk(bridge))
+        release.set()
+    assert [ticket.claim() for ticket in tickets] == [False]

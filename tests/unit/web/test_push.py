@@ -11,11 +11,13 @@ from pushgateway.config import Limits
 from pushgateway.errors import (
     InconsistentPushError,
     LimitError,
+    LongWorkError,
     StoreBusyError,
     StoreUnreadableError,
     StoreUnwritableError,
     WouldBlockError,
 )
+from pushgateway.formats import compression
 from pushgateway.model import Delete, GroupingKey, MetricType, Push, Refusal
 from pushgateway.storage.base import Ticket
 from tests.unit.web.fakes import NOW, Site
@@ -224,8 +226,9 @@ def test_a_write_that_would_block_is_repeated_by_the_bridge(site: Site, request_
     site.store.write_error = None
     site.now += 10
     ticket = Ticket()
-    environ = {"pushgateway.ticket": ticket, "pushgateway.scratch": scratch, "wsgi.input": io.BytesIO()}
-    reply = site.request(method, "/metrics/job/a", headers={"Content-Encoding": "gzip"}, environ=environ)
+    environ = {"pushgateway.ticket": ticket, "pushgateway.scratch": scratch}
+    headers = {"Content-Encoding": "gzip"}
+    reply = site.request(method, "/metrics/job/a", gzip.compress(body), headers=headers, environ=environ)
     assert reply.status_code == {"POST": 200, "DELETE": 202}[method] or b"x 1\nx" in body
     (first, no_ticket), (second, its_ticket) = site.store.changes
     assert first is second
@@ -281,3 +284,90 @@ def test_a_wrong_encoding_is_refused_outside_of_the_api(site: Site, method: str,
         assert reply.status_code == status
         assert site.get("/api/v1/metrics", headers=headers).status_code == 200
     assert site.request(method, target, headers={"Content-Encoding": "gzip"}).text.startswith("EOF; ")
+
+
+def bridged(ticket: Ticket | None, **others: Any) -> dict[str, Any]:
+    """Return what the bridge puts into an environment."""
+    return {"pushgateway.ticket": ticket, "pushgateway.scratch": {}, **others}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "long"),
+    [
+        ("job/a/instance/b", b"x 1\n" * 1000, False),
+        ("job/a", b"\n" * 60_000, True),
+        ("job/a", b"".join(b"x%d 1\n" % number for number in range(5000)), True),
+        ("job/a" + "".join(f"/l{number}/v" for number in range(60)), b"x 1\n" * 400, True),
+    ],
+)
+def test_what_takes_long_is_not_done_on_the_loop(site: Site, path: str, body: bytes, long: bool) -> None:
+    """Without a ticket, a push of many lines or of many labels in each asks to be repeated, and is then taken."""
+    if not long:
+        assert site.push(path, body, environ=bridged(None)).status_code == 400
+        return
+    with pytest.raises(LongWorkError):
+        site.push(path, body, environ=bridged(None))
+    assert site.counted() == {}
+    assert site.push(path, body, environ=bridged(Ticket())).status_code in (200, 400)
+
+
+def test_a_bomb_is_inflated_no_further_than_there_is_room(site: Site) -> None:
+    """A small body that becomes a large one asks to be repeated where there is room, whatever its lines."""
+    body, headers = gzip.compress(b"#" * 5000 + b"\n"), {"Content-Encoding": "gzip"}
+    with pytest.raises(LongWorkError):
+        site.push("job/a", body, headers=headers, environ=bridged(None, **{"pushgateway.room_bytes": 5000}))
+    assert site.store.changes == []
+    for others in ({"pushgateway.room_bytes": 5001}, {}):
+        assert site.push("job/a", body, headers=headers, environ=bridged(Ticket(), **others)).status_code == 200
+
+
+def test_work_for_an_expired_ticket_ends(site: Site) -> None:
+    """What the bridge has answered for lateness is parsed no further, and neither counted nor logged a second time."""
+    ticket = Ticket()
+    assert ticket.expire()
+    with structlog.testing.capture_logs() as lines:
+        reply = site.push("job/a", b"x 1\nx", environ=bridged(ticket))
+    assert (reply.status_code, lines, site.counted(), site.store.changes) == (503, [], {}, [])
+
+
+@pytest.mark.parametrize("target", ["/metrics", "/-/healthy", "/nothing"])
+def test_only_the_beginning_is_inflated_where_nobody_reads(
+    site: Site, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bomb for a page that has no use for bodies is let go after its beginning; a body that is no gzip is refused."""
+    seen: list[int] = []
+    inflate = compression.decompress
+
+    def decompress(data: bytes, encoding: Any, *, limit_bytes: int, check: Any = None) -> bytes:
+        seen.append(limit_bytes)
+        return inflate(data, encoding, limit_bytes=limit_bytes, check=check)
+
+    monkeypatch.setattr(compression, "decompress", decompress)
+    headers = {"Content-Encoding": "gzip"}
+    for body in (gzip.compress(bytes(10**6)), gzip.compress(b"") * 10):
+        assert site.get(target, body=body, headers=headers).status_code in (200, 404)
+    assert max(seen) <= 1 << 16
+    assert site.get(target, body=b"plain text", headers=headers).status_code == 400
+
+
+def test_limits_hold_while_a_body_is_parsed() -> None:
+    """The limits of the settings are those that a body is parsed with."""
+    site = Site(limits=Limits(samples=3, labels_per_series=2, name_bytes=5))
+    for body, limit in (
+        (b"x 1\n" * 4, "samples"),
+        (b'x{a="",b="",c=""} 1\n', "labels-per-series"),
+        (b"abcdef 1\n", "name-bytes"),
+    ):
+        reply = site.push("job/a", body)
+        assert (reply.status_code, f"limit {limit} exceeded" in reply.text) == (
+            413 if limit == "name-bytes" else 400,
+            True,
+        )
+    assert site.store.changes == []
+
+
+def test_labels_of_pushed_push_times_are_ignored_too(site: Site) -> None:
+    """Families named like the gateway's own two are dropped whatever their labels; their timestamps are refused."""
+    assert site.push("job/a", b'push_time_seconds{__a="1"} 1\nx 3\n').status_code == 200
+    assert [family.name for family in applied(site).families] == ["x"]
+    assert site.push("job/a", b"push_time_seconds 1 123\n").status_code == 400

@@ -12,6 +12,7 @@ sees half a record.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -170,7 +171,7 @@ def families(scope_id: str) -> list[Metric]:
 
 
 def remove() -> None:
-    """Delete what children left; called when a process ends that is nobody's child.
+    """Delete what children left; called when a process ends, and does nothing in one that is somebody's child.
 
     Also deletes what processes left that were killed, a day after they wrote last.
     """
@@ -238,6 +239,8 @@ def _await_parent() -> None:
         cells.mirror_to(UndecidedMirror())
 
 
+# Costs a process without such children one lstat at its end.
+atexit.register(remove)
 cells.forked.append(_await_parent)
 # A spawned child imports this module while multiprocessing prepares it, before it says whose child it is.
 _process: Any = sys.modules.get("multiprocessing.process")

@@ -147,6 +147,8 @@ class Life:
         finally:
             if self._holding:
                 self._holding = False
+                if watch.fatal is not None and not _lives:
+                    children.remove()  # the signal ends the process without any atexit function
                 watch.leave()
 
     @property
@@ -321,7 +323,6 @@ def _end_open_runs() -> None:
     for life in list(_lives.values()):
         ended = None if isinstance(error, Exception) else Exit(Result.CANCELLATION)
         life.complete(life.begin_end(error, ended=ended))
-    children.remove()
 
 
 def newest_life(spec: JobSpec) -> Life | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,7 @@ def gateway() -> Iterator[ScriptedGateway]:
         yield server
 
 
-def run(gateway: ScriptedGateway, body: str) -> None:
+def run(gateway: ScriptedGateway, body: str, **env: str) -> None:
     """Run a program that begins with HEAD and guards its main part, as spawn needs; it must end well and silently."""
     indented = body.replace("\n", "\n    ")
     source = f"{HEAD}\nif __name__ == '__main__':\n    {indented}\n"
@@ -47,6 +48,7 @@ with tempfile.TemporaryDirectory() as directory:
         gateway=gateway.url,
         # Python 3.12 warns of a fork while a push is under way.
         PYTHONWARNINGS="ignore::DeprecationWarning",
+        **env,
     )
     assert (status, error) == (0, "")
 
@@ -234,6 +236,18 @@ with Job("parent"):
     assert group["batch_job_records", {"outcome": "processed"}] == 20
 
 
+@pytest.mark.parametrize("disabled", ["0", "1"])
+def test_nothing_is_left_in_the_temporary_directory(gateway: ScriptedGateway, tmp_path: Path, disabled: str) -> None:
+    """The files of children are gone when the parent has ended, also where nothing is pushed."""
+    body = """
+with Job("parent"):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(work, range(20))
+"""
+    run(gateway, body, TMPDIR=str(tmp_path), PYMETRICS_DISABLED=disabled)
+    assert list(tmp_path.glob("pymetrics-*/*")) == []
+
+
 def test_a_job_inside_a_child_pushes_for_itself(gateway: ScriptedGateway) -> None:
     """A child process may be a job of its own, with its own group."""
     run(
@@ -273,7 +287,7 @@ for delay in (0, 0.01, 0.02, 0.05, 0.1):
     )
 
 
-def test_sigterm_to_the_parent_of_a_pool_is_pushed(gateway: ScriptedGateway) -> None:
+def test_sigterm_to_the_parent_of_a_pool_is_pushed(gateway: ScriptedGateway, tmp_path: Path) -> None:
     """A pool inside a job does not keep SIGTERM from being pushed and from ending the process."""
     script = f"""{HEAD}
 def slow(number):
@@ -286,10 +300,11 @@ with Job("parent"):
         print("ready")
         result.get()
 """
-    with child(script, gateway=gateway.url) as process:
+    with child(script, gateway=gateway.url, TMPDIR=str(tmp_path)) as process:
         process.wait_for("ready")
         process.send(signal.SIGTERM)
         assert process.finish()[0] == -signal.SIGTERM
+    assert list(tmp_path.glob("pymetrics-*/*")) == []
     group = gateway.group("parent")
     assert group["batch_job_last_result", {"result": "cancellation"}] == 1
     assert group.total("rows_total") == 2

@@ -458,6 +458,8 @@ def test_the_start_push_announces_the_run(gateway: InMemoryGateway) -> None:
     assert gateway.group(job="announced")["batch_job_running"] == 0
     sequence = [push.headers["X-Pymetrics-Sequence"] for push in gateway.pushes]
     assert sequence == ["1", "2"]
+    starts = {float(push.headers["X-Pymetrics-Run-Start"]) for push in gateway.pushes}
+    assert starts == {gateway.group(job="announced")["batch_job_last_start_timestamp_seconds"]}
 
 
 def test_heartbeats_carry_progress(gateway: InMemoryGateway) -> None:

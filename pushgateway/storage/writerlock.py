@@ -88,9 +88,15 @@ class WriterLock:
             if self._fd < 0:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(self._fd, how)
-            if os.fstat(self._fd).st_nlink:
+            if self._in_place():
                 return
-            self._close_file()  # somebody removed it: whoever comes now locks another one
+            self._close_file()  # somebody removed or replaced it: whoever comes now locks another one
+
+    def _in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def _close_file(self) -> None:
         if self._fd >= 0:

@@ -93,6 +93,20 @@ def test_a_removed_file(lock: WriterLock, path: str) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_a_renamed_file(lock: WriterLock, path: str) -> None:
+    """If the file is moved away, or another one takes its name, the lock moves to what others will find."""
+    for replacement in (False, True):
+        with lock.turn(None):
+            pass
+        os.rename(path, path + "-away")
+        if replacement:
+            open(path, "wb").close()
+        other = WriterLock(path)
+        with lock.turn(None), pytest.raises(WouldBlockError):
+            other.acquire(None)
+        other.close()
+
+
 def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
     """Failing to make the file raises what the system says, and leaves the threads' lock free."""
     lock = WriterLock(str(tmp_path / "missing" / "x-lock"))

@@ -75,7 +75,9 @@ def prepare_store(url: str) -> PreparedStore:
 
 
 def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], shapes_per_job: int = 64) -> Store:
-    """Open a prepared store in a worker, after the fork. Never fails: the store does, when it is used, and tries again.
+    """Open a prepared store in a worker, after the fork and before it serves, since that may take 5 seconds.
+
+    Never fails: the store does, when it is used, and tries again.
 
     Args:
         url: `PreparedStore.url`.
@@ -89,4 +91,6 @@ def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], s
     path = parse_url(url)
     if not path:
         raise ConfigError(_SETTING, f"{_MEMORY} has to be prepared first")
-    return SqliteStore(path, board=board, own=own, shapes_per_job=shapes_per_job)
+    store = SqliteStore(path, board=board, own=own, shapes_per_job=shapes_per_job)
+    store.open()
+    return store

@@ -1,11 +1,15 @@
 """How does SQLite keep the contract of `base.Store`?
 
     writerlock      whose turn it is                     sqlite_checks   what conflicts with what is stored
-    sqlite_handles  the connections and their files      sqlite_writes   what a change does to the tables
-    sqlite_errors   what a failure means                 sqlite_reads    how a snapshot is read
+    sqlite_files    whether the files are still ours     sqlite_writes   what a change does to the tables
+    sqlite_handles  the connections                      sqlite_reads    how a snapshot is read
+    sqlite_errors   what a failure means
 
-Beyond the contract: the database is opened at the first use, not when the store is made, and again whenever another
-file of ours has taken its name. So a store whose file is missing answers errors, and recovers by itself.
+Beyond the contract: the database is opened when it is first needed (`open_store` tries at once), and again whenever
+another file of ours has taken its name. So a store whose file is missing answers errors, and recovers by itself.
+
+Nothing waits on an event loop: pings and changes without a ticket neither wait for a thread that opens the database
+nor, for SQLite's own locks, in its busy handler.
 """
 
 from __future__ import annotations
@@ -14,11 +18,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Final, TypeVar
 
 from pushgateway.errors import (
     RequestError,
+    StoreBusyError,
     StoreError,
     StoreUnreadableError,
     StoreUnwritableError,
@@ -27,8 +32,8 @@ from pushgateway.errors import (
 from pushgateway.model import Change, Form, GroupContents, MetricType, Snapshot
 from pushgateway.storage.base import Ticket
 from pushgateway.storage.sqlite_checks import OwnFamilies
-from pushgateway.storage.sqlite_errors import FAILURES, Doing, translate
-from pushgateway.storage.sqlite_handles import Handles
+from pushgateway.storage.sqlite_errors import FAILURES, UNKNOWN_OUTCOME, Doing, translate
+from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
 from pushgateway.storage.sqlite_reads import read_groups, read_snapshot
 from pushgateway.storage.sqlite_writes import apply_change, give_back_space
 from pushgateway.storage.status import StatusBoard
@@ -64,10 +69,16 @@ class SqliteStore:
         self._own = OwnFamilies(own)
         self._shapes_per_job = shapes_per_job
         self._lock = WriterLock(os.path.realpath(path) + LOCK_SUFFIX)
-        self._opening = threading.Lock()
+        self._opening = threading.Lock()  # held while the database is opened
+        self._current = threading.Lock()  # held to look at the two below, never during I/O
         self._handles: Handles | None = None
         self._closed = False
         self._log_limit_bytes = LOG_LIMIT_BYTES
+
+    def open(self) -> None:
+        """Open the database now, if that is possible; else its first use will say why not."""
+        with suppress(StoreError):
+            self._read(lambda handles: handles.ping(), may_wait=True)
 
     def apply(self, change: Change, ticket: Ticket | None) -> None:
         """Apply one change; see `base.Store`."""
@@ -83,15 +94,15 @@ class SqliteStore:
 
     def families(self, form: Form) -> Snapshot:
         """Return one consistent state of everything; see `base.Store`."""
-        return self._read(lambda db: read_snapshot(db, form))
+        return self._read_state(lambda db: read_snapshot(db, form))
 
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""
-        return self._read(read_groups)
+        return self._read_state(read_groups)
 
     def ping(self) -> None:
         """Read a little; see `base.Store`."""
-        self._read(lambda db: db.execute("SELECT key FROM groups LIMIT 1").fetchone())
+        self._read(lambda handles: handles.ping(), may_wait=False)
 
     def unwritable_reason(self) -> str:
         """Return why the last write of any process failed; see `base.Store`."""
@@ -99,45 +110,74 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close all connections, after the change in progress; see `base.Store`."""
-        with self._opening:
+        with self._current:
             self._closed = True
             handles, self._handles = self._handles, None
+        if handles is not None:
+            # Never beside another process that writes: SQLite before 3.51.3 may then lose what that one commits (the
+            # "WAL reset bug", https://sqlite.org/wal.html). If it is not our turn, the log is moved later.
+            with suppress(WouldBlockError, OSError), self._lock.turn(None):
+                handles.flush_log()
         self._lock.close()
         if handles is not None:
-            handles.flush_log()
             handles.retire()
 
-    def _read(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
-        try:
-            with self._using() as (handles, _), handles.reader() as db:
+    def _read_state(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        def with_reader(handles: Handles) -> _T:
+            with handles.reader() as db:
                 return read(db)
+
+        return self._read(with_reader, may_wait=True)
+
+    def _read(self, read: Callable[[Handles], _T], *, may_wait: bool) -> _T:
+        try:
+            with self._using(may_wait=may_wait) as (handles, _):
+                return read(handles)
+        except StoreBusyError as error:
+            raise StoreUnreadableError(error.reason) from error
         except FAILURES as error:
             raise self._translated(error, Doing.READING) from error
 
     def _write(self, change: Change, *, may_wait: bool) -> RequestError | None:
         """Apply a change while the lock is ours, and note whether that worked."""
         try:
-            with self._using() as (handles, problem):
-                if problem:
-                    handles.flush_log()
-                    raise StoreUnwritableError(problem)
-                self._keep_log_short(handles, may_wait=may_wait)
-                try:
-                    refusal = self._transact(handles, change)
-                except StoreUnwritableError:
-                    # If it was the log that filled the disk, there is room once it has moved into the database.
-                    handles.flush_log()
-                    refusal = self._transact(handles, change)
-                if problem := handles.displaced():
-                    raise StoreUnwritableError(f"{problem} while a change was being stored; its outcome is unknown")
-        except FAILURES as error:
-            raise self._noted(self._translated(error, Doing.WRITING)) from error
-        except StoreError as error:
-            self._noted(error)
-            raise
+            with self._using(may_wait=may_wait) as (handles, problem):
+                refusal = self._write_to(handles, problem, change, may_wait=may_wait)
+        except (*FAILURES, StoreError) as error:
+            failure = error if isinstance(error, StoreError) else self._translated(error, Doing.WRITING)
+            if isinstance(failure, StoreBusyError) and not may_wait:
+                raise WouldBlockError(failure.reason) from error
+            self._noted(failure)
+            raise failure from error.__cause__ if failure is error else error
         if self._board.reason():
             self._board.note("")
         return refusal
+
+    def _write_to(self, handles: Handles, problem: str, change: Change, *, may_wait: bool) -> RequestError | None:
+        files = handles.files
+        if problem := problem or files.displaced_beside():
+            handles.flush_log()
+            raise StoreUnwritableError(problem)
+        with handles.waiting() if may_wait else nullcontext():
+            self._keep_log_short(handles, may_wait=may_wait)
+            refusal = self._transact_twice(handles, change)
+        if problem := files.displaced() or files.displaced_beside():
+            raise StoreUnwritableError(f"{problem}; a change was being stored meanwhile, and {UNKNOWN_OUTCOME}")
+        return refusal
+
+    def _transact_twice(self, handles: Handles, change: Change) -> RequestError | None:
+        try:
+            return self._transact(handles, change)
+        except StoreUnwritableError as error:
+            first = error
+        # If it was the log that filled the disk, there is room once it has moved into the database.
+        handles.flush_log()
+        try:
+            return self._transact(handles, change)
+        except StoreError as error:
+            if UNKNOWN_OUTCOME in first.reason and UNKNOWN_OUTCOME not in error.reason:
+                raise StoreUnwritableError(f"{error.reason}; before that: {first.reason}") from first
+            raise
 
     def _transact(self, handles: Handles, change: Change) -> RequestError | None:
         db = handles.writer
@@ -160,7 +200,7 @@ class SqliteStore:
 
         That waits for the reads under way, so whoever may not wait is sent to where waiting is allowed.
         """
-        size = handles.log_bytes()
+        size = handles.files.log_bytes()
         if size > self._log_limit_bytes:
             if not may_wait:
                 raise WouldBlockError("the database's log has to start again first")
@@ -168,31 +208,62 @@ class SqliteStore:
             self._log_limit_bytes = LOG_LIMIT_BYTES if handles.restart_log() else size + LOG_LIMIT_BYTES
 
     @contextmanager
-    def _using(self) -> Iterator[tuple[Handles, str]]:
+    def _using(self, *, may_wait: bool) -> Iterator[tuple[Handles, str]]:
         """Lend the open database, and say why nothing may be written to it ("" if it may)."""
-        with self._opening:
-            handles, problem = self._current()
-            handles.enter()
+        handles = self._entered()
+        problem = handles.files.displaced() if handles is not None else ""
+        if handles is None:
+            handles = self._opened(None, may_wait=may_wait)
+        elif problem and handles.files.may_be_replaced():
+            # If the new file cannot be used, reads go on from the old one; writes say what is wrong.
+            with suppress(*FAILURES, StoreError):
+                handles, problem = self._opened(handles, may_wait=may_wait), ""
         try:
             yield handles, problem
         finally:
             handles.leave()
 
-    def _current(self) -> tuple[Handles, str]:
-        """Return what is open, or open the file that has the database's name if that is another one of ours."""
-        if self._closed:
+    def _entered(self) -> Handles | None:
+        """Return what is open, for one more user."""
+        with self._current:
+            if self._closed:
+                raise StoreUnreadableError(_CLOSED)
+            if self._handles is not None:
+                self._handles.enter()
+            return self._handles
+
+    def _opened(self, old: Handles | None, *, may_wait: bool) -> Handles:
+        """Open the file that has the database's name, in place of what its caller has used, for one user.
+
+        Raises:
+            StoreBusyError: Another thread is opening it, and the caller may not wait.
+        """
+        if not self._opening.acquire(blocking=may_wait):
+            raise StoreBusyError(f"{self._path} is being opened")
+        try:
+            current = self._entered()
+            if current is None or current is old:
+                if current is not None:
+                    current.leave()
+                current = self._replace(old, Handles(self._path, self._board, busy_seconds=BUSY_SECONDS * may_wait))
+        finally:
+            self._opening.release()
+        if old is not None:
+            old.leave()
+        return current
+
+    def _replace(self, old: Handles | None, new: Handles) -> Handles:
+        with self._current:
+            closed = self._closed
+            if not closed:
+                new.enter()
+                self._handles = new
+        if closed:
+            new.retire()
             raise StoreUnreadableError(_CLOSED)
-        if self._handles is None:
-            self._handles = Handles(self._path)
-            return self._handles, ""
-        problem = self._handles.displaced()
-        if problem:
-            # Unless there is a new file that can be used, reads go on from the old one; writes say what is wrong.
-            with suppress(*FAILURES):
-                if self._handles.may_be_replaced():
-                    old, self._handles, problem = self._handles, Handles(self._path), ""
-                    old.retire()
-        return self._handles, problem
+        if old is not None:
+            old.retire()
+        return new
 
     def _translated(self, error: Exception, doing: Doing) -> Exception:
         return translate(error, self._path, doing) or error

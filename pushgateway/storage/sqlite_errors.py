@@ -15,7 +15,7 @@ from typing import Final
 from pushgateway.errors import StoreBusyError, StoreError, StoreUnreadableError, StoreUnwritableError
 from pushgateway.storage.schema import SchemaError
 
-__all__ = ["FAILURES", "Doing", "translate"]
+__all__ = ["FAILURES", "UNKNOWN_OUTCOME", "Doing", "translate"]
 
 FAILURES: Final = (sqlite3.DatabaseError, OSError, SchemaError, ValueError, LookupError, TypeError)
 """What `translate` is for. The last three come of rows that make no sense: a damaged page may still look like one."""
@@ -49,7 +49,9 @@ _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQ
 # The programmer's mistakes, which no operator can mend and no retry helps.
 _OURS: Final = frozenset({sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE})
 # After these a commit may have reached the disk or not: the log was written, and flushing it failed.
-_UNKNOWN_OUTCOME: Final = frozenset({sqlite3.SQLITE_IOERR})
+_MAY_HAVE_COMMITTED: Final = frozenset({sqlite3.SQLITE_IOERR})
+UNKNOWN_OUTCOME: Final = "whether the change was stored is unknown"
+"""Part of the reason where a change may have been stored all the same."""
 
 
 def translate(error: Exception, path: str, doing: Doing) -> StoreError | None:
@@ -84,6 +86,6 @@ def translate(error: Exception, path: str, doing: Doing) -> StoreError | None:
         return StoreUnreadableError(reason)
     if primary in _BUSY:
         return StoreBusyError(reason)
-    if doing is Doing.COMMITTING and primary in _UNKNOWN_OUTCOME:
-        reason += "; whether the change was stored is unknown"
+    if doing is Doing.COMMITTING and primary in _MAY_HAVE_COMMITTED:
+        reason += f"; {UNKNOWN_OUTCOME}"
     return StoreUnwritableError(reason)

@@ -1,10 +1,7 @@
-"""Which connections does a process hold, and do they still belong to the file that has the database's name?
+"""Which connections does a process hold on the database, and who may use them when?
 
-SQLite goes on with a file that was deleted or replaced, and commits into nowhere. So `Handles` remembers the device and
-inode of the database and of the two files beside it, and `displaced` compares them with the path.
-
-A process never opens the database but through SQLite: closing any other descriptor of it would drop the POSIX locks of
-all its connections (https://sqlite.org/howtocorrupt.html, 2.2). os.stat is harmless.
+Nothing here waits on the event loop. The connection that writes has no busy timeout but while its user may wait
+(`waiting`); pings have a connection of their own, so that they never queue behind a scrape.
 """
 
 from __future__ import annotations
@@ -17,8 +14,10 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import quote
 
-from pushgateway.errors import StoreUnwritableError
+from pushgateway.errors import StoreUnreadableError
 from pushgateway.storage import schema
+from pushgateway.storage.sqlite_files import Files
+from pushgateway.storage.status import StatusBoard
 
 __all__ = ["BUSY_SECONDS", "WAL_BYTES_KEPT", "Handles", "connect"]
 
@@ -42,16 +41,15 @@ _PRAGMAS: Final = (
     # KiB. Memory mapping is left off: a file that shrinks under it kills the process (SIGBUS).
     "PRAGMA cache_size = -8192",
 )
-# The write-ahead log and its index.
-_BESIDE: Final = ("-wal", "-shm")
 
 
-def connect(path: str, *, mode: str) -> sqlite3.Connection:
+def connect(path: str, *, mode: str, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Open a database with the settings of the gateway, in autocommit mode, for use by any thread (one at a time).
 
     Args:
         path: The file.
         mode: ``rw``, or ``rwc`` to create it.
+        busy_seconds: How long its statements wait for a lock of SQLite.
 
     Raises:
         sqlite3.Error: It cannot be opened.
@@ -59,7 +57,7 @@ def connect(path: str, *, mode: str) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode={mode}",
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=busy_seconds,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=64,
@@ -74,72 +72,51 @@ def connect(path: str, *, mode: str) -> sqlite3.Connection:
 
 
 class Handles:
-    """One connection that writes and as many that read as there are readers at a time, on one file.
+    """One connection that writes, one for pings, and as many that read as there are readers at a time, on one file.
 
     Args:
         path: The database, which must exist and be ours.
+        board: Where the workers keep which files they have open.
+        busy_seconds: How long opening waits for a lock of SQLite.
 
     Raises:
         OSError: There is no such file.
-        SchemaError: It is not ours, or of another version.
+        SchemaError: It is not ours, or of another version, or the other workers have other files open.
         sqlite3.Error: It cannot be opened or read.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._real_path = os.path.realpath(path)
-        self._beside = [self._real_path + suffix for suffix in _BESIDE]
+    def __init__(self, path: str, board: StatusBoard, *, busy_seconds: float) -> None:
+        self.files = Files(path, board)
+        self._all: list[sqlite3.Connection] = []
         self._idle: list[sqlite3.Connection] = []
         self._returned = threading.Condition()
+        self._pinging = threading.Lock()
         self._users = 0
         self._retired = False
-        file = _identity(path)
-        self.writer = connect(self._real_path, mode="rw")
         try:
+            self.writer = self._connect(busy_seconds)
             schema.verify(self.writer)
+            self._pinger = self._open_reader(busy_seconds)
             # One reader from the start: reads go on when the file is deleted before the first of them.
-            self._idle.append(self._open_reader())
-            self._files = {path: file} | {beside: _identity(beside) for beside in self._beside}
-            self._check_in_place()
+            self._idle.append(self._open_reader(busy_seconds))
+            self.files.opened()
+            for db in (self.writer, self._pinger):
+                _set_busy_timeout(db, 0)
         except BaseException:
             self._close()
             raise
 
-    def displaced(self) -> str:
-        """Return why what is committed here would be lost, "" if the database is where it was.
-
-        One os.stat, since it is asked twice a push; `log_bytes` looks at the log.
-        """
-        problem = self._problem_with(self._path)
-        if problem:
-            left = [beside for beside in self._beside if _is(beside, self._files[beside])]
-            if left and os.path.exists(self._path):
-                problem += f"; remove {' and '.join(left)}, which belong to the file before"
-        return problem
-
-    def log_bytes(self) -> int:
-        """Return the size of the write-ahead log; call as the writer.
-
-        Raises:
-            StoreUnwritableError: Somebody has removed it. What it held has been moved into the database, if possible.
-        """
-        log = self._beside[0]
-        with suppress(OSError):
-            found = os.stat(log)
-            if (found.st_dev, found.st_ino) == self._files[log]:
-                return found.st_size
-        self.flush_log()
-        raise StoreUnwritableError(f"{self._problem_with(log)}; restart the gateway")
-
-    def may_be_replaced(self) -> bool:
-        """Return whether another file has the database's name, and nothing of the file before stands beside it.
-
-        With the old log or its index in place SQLite would read the old pages as those of the new file.
-        """
-        return os.path.exists(self._path) and not any(_is(path, file) for path, file in self._files.items())
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let the connection that writes wait for locks of SQLite, which programs other than the gateway may hold."""
+        _set_busy_timeout(self.writer, BUSY_SECONDS)
+        try:
+            yield
+        finally:
+            _set_busy_timeout(self.writer, 0)
 
     def restart_log(self) -> bool:
-        """Move the log into the database and cut it, waiting for reads; call as the writer.
+        """Move the log into the database and cut it, waiting for reads; call as the writer, `waiting`.
 
         Returns:
             False if a read was still under way after `BUSY_SECONDS`, and the log goes on.
@@ -152,8 +129,9 @@ class Handles:
 
         A failure changes nothing: the log stays, and is read or replayed.
         """
-        with suppress(sqlite3.Error):
-            self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if self.files.may_fold_log():
+            with suppress(sqlite3.Error):
+                self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def enter(self) -> None:
         """Count a user, for whom the connections stay open."""
@@ -168,12 +146,22 @@ class Handles:
         if last:
             self._close()
 
+    def ping(self) -> None:
+        """Read a little.
+
+        Raises:
+            sqlite3.Error: It cannot be read.
+        """
+        with self._pinging:
+            self._pinger.execute("SELECT key FROM groups LIMIT 1").fetchone()
+
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection that reads, in a transaction that sees one state.
 
         Raises:
             sqlite3.Error: None can be had, or what the caller does with it fails.
+            StoreUnreadableError: All are lent, and a new one would open other files.
         """
         db = self._borrow()
         try:
@@ -196,55 +184,56 @@ class Handles:
         if unused:
             self._close()
 
-    def _check_in_place(self) -> None:
-        for path in self._files:
-            if problem := self._problem_with(path):
-                raise schema.SchemaError(f"{problem} while it was being opened")
-
-    def _problem_with(self, path: str) -> str:
-        try:
-            found = os.stat(path)
-        except OSError as error:
-            return f"{path} has been deleted or cannot be reached ({error.strerror})"
-        same = (found.st_dev, found.st_ino) == self._files[path]
-        return "" if same else f"{path} has been replaced by another file"
-
     def _borrow(self) -> sqlite3.Connection:
         with self._returned:
             if self._idle:
                 return self._idle.pop()
-            if self.displaced():  # a new connection would open another file, or none
+            if problem := self._displaced():
                 self._returned.wait_for(lambda: bool(self._idle), timeout=BUSY_SECONDS)
                 if self._idle:
                     return self._idle.pop()
-        return self._open_reader()
+                raise StoreUnreadableError(f"{problem}; all connections to the file before are reading")
+        db = self._open_reader(BUSY_SECONDS)
+        if problem := self._displaced():
+            self._discard(db)
+            raise StoreUnreadableError(f"{problem} while it was being opened")
+        return db
 
-    def _open_reader(self) -> sqlite3.Connection:
-        db = connect(self._real_path, mode="rw")
+    def _displaced(self) -> str:
+        return self.files.displaced() or self.files.displaced_beside()
+
+    def _connect(self, busy_seconds: float) -> sqlite3.Connection:
+        db = connect(self.files.real_path, mode="rw", busy_seconds=busy_seconds)
+        with self._returned:
+            self._all.append(db)
+        return db
+
+    def _open_reader(self, busy_seconds: float) -> sqlite3.Connection:
+        db = self._connect(busy_seconds)
         try:
             db.execute("PRAGMA query_only = ON")
             # KiB. A scrape passes over everything once: with four times as much it took as long (9.6 ms).
             db.execute("PRAGMA cache_size = -2048")
             db.execute("SELECT 1 FROM groups LIMIT 1").fetchone()
         except BaseException:
-            db.close()
+            self._discard(db)
             raise
         return db
 
+    def _discard(self, db: sqlite3.Connection) -> None:
+        with self._returned:
+            self._all.remove(db)
+        db.close()
+
     def _close(self) -> None:
-        for db in self._idle:
+        if not self.files.may_fold_log():
+            self.files.keep_from_folding()
+        for db in self._all:
             db.close()
+        self._all.clear()
         self._idle.clear()
-        self.writer.close()
+        self.files.close()
 
 
-def _is(path: str, file: tuple[int, int]) -> bool:
-    try:
-        return _identity(path) == file
-    except OSError:
-        return False
-
-
-def _identity(path: str) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+def _set_busy_timeout(db: sqlite3.Connection, seconds: float) -> None:
+    db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 from pushgateway.errors import InconsistentPushError, StoreUnreadableError, StoreUnwritableError
 from pushgateway.model import Delete, Form, GroupingKey, Wipe
 from pushgateway.storage import StatusBoard, Store, open_store, prepare_store
+from pushgateway.storage.sqlite import SqliteStore
 from tests.contract.values import family, key, push
 
 REPOSITORY = Path(__file__).parents[2]
@@ -232,6 +235,55 @@ def test_deleted_between_check_and_commit(path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr("pushgateway.storage.sqlite.give_back_space", lambda db: path.unlink())
         with pytest.raises(StoreUnwritableError, match=r"has been deleted .* is unknown"):
             put(store, "b")
+
+
+class FailingOnce:
+    """A connection whose commits fail with these errors, one after the other, before they reach SQLite."""
+
+    def __init__(self, db: sqlite3.Connection, *codes: str) -> None:
+        self._db = db
+        self._codes = list(codes)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._db, name)
+
+    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+        """Execute a statement, unless it is to fail."""
+        if sql == "COMMIT" and self._codes:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = self._codes.pop(0)
+            error.sqlite_errorcode = getattr(sqlite3, error.sqlite_errorname)
+            raise error
+        return self._db.execute(sql, *parameters)
+
+
+@pytest.mark.parametrize("second", ["SQLITE_FULL", "SQLITE_BUSY", "SQLITE_CORRUPT"])
+def test_the_retry_does_not_hide_an_unknown_outcome(path: Path, second: str) -> None:
+    """If a commit may have reached the disk, a retry that fails for another reason does not make that certain."""
+    with opened(path) as store:
+        assert isinstance(store, SqliteStore)
+        put(store, "a")
+        writer = store._handles.writer
+        store._handles.writer = FailingOnce(writer, "SQLITE_IOERR_FSYNC", second)
+        with pytest.raises(StoreUnwritableError, match=f"{second}.*SQLITE_IOERR_FSYNC.*is unknown"):
+            put(store, "b")
+        put(store, "b")
+        store._handles.writer = FailingOnce(writer, "SQLITE_IOERR_FSYNC")
+        put(store, "c")
+        store._handles.writer = writer
+        assert jobs(store) == ["a", "b", "c"]
+
+
+def test_closing_beside_a_writer(path: Path) -> None:
+    """A store that is closed while another process writes leaves the log to that one, and does not wait for it."""
+    with opened(path) as other, opened(path) as store:
+        put(store, "a")
+        written_at = path.stat().st_mtime_ns
+        with path.with_name("x.db-lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            store.close()
+        assert path.stat().st_mtime_ns == written_at
+        assert jobs(other) == ["a"]
 
 
 def test_file_put_back(path: Path, board: StatusBoard) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pushgateway.errors import WouldBlockError
 from pushgateway.model import Delete, Form, Wipe
 from pushgateway.storage import StatusBoard, Store, Ticket, open_store, prepare_store, sqlite, sqlite_handles
+from pushgateway.storage.sqlite import SqliteStore
 from tests.contract.values import family, key, push
 
 MIB = 1 << 20
@@ -24,9 +25,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
+def store(path: Path) -> Iterator[SqliteStore]:
     """A store on an empty database."""
     store = open_store(prepare_store(f"sqlite:{path}").url, board=StatusBoard(), own={})
+    assert isinstance(store, SqliteStore)
     yield store
     store.close()
 
@@ -43,11 +45,11 @@ def put(store: Store, job: str, number: int, *, padding: int = 100, ticket: Tick
     store.apply(push(key(job), *families, at=float(number)), ticket)
 
 
-def test_overwriting_for_a_day(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overwriting_for_a_day(store: SqliteStore, path: Path) -> None:
     """Twenty thousand overwrites of groups, with deletes between them, leave database and log as large as before."""
     # What is written is the same without waiting for the disk.
-    pragmas = tuple(pragma.replace("synchronous = FULL", "synchronous = OFF") for pragma in sqlite_handles._PRAGMAS)
-    monkeypatch.setattr(sqlite_handles, "_PRAGMAS", pragmas)
+    assert store._handles is not None
+    store._handles.writer.execute("PRAGMA synchronous = OFF")
     sizes = []
     for number in range(20_001):
         put(store, str(number % 50), number)
@@ -61,7 +63,7 @@ def test_overwriting_for_a_day(store: Store, path: Path, monkeypatch: pytest.Mon
     assert max(logs) <= sqlite_handles.WAL_BYTES_KEPT
 
 
-def test_reads_without_a_gap(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_without_a_gap(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads that overlap without a gap make the log longer only to its limit, where a write waits for them."""
     monkeypatch.setattr(sqlite, "LOG_LIMIT_BYTES", MIB)
     store._log_limit_bytes = MIB
@@ -101,7 +103,7 @@ def begin(db: sqlite3.Connection) -> None:
     db.execute("SELECT count(*) FROM groups").fetchone()
 
 
-def test_a_read_that_never_ends(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_that_never_ends(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that never stops reading costs one wait for each further piece of the log, not one for each write."""
     monkeypatch.setattr(sqlite, "LOG_LIMIT_BYTES", MIB)
     store._log_limit_bytes = MIB

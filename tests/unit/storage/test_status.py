@@ -73,7 +73,19 @@ def test_a_note_that_was_never_finished() -> None:
     """A note whose writer died in the middle reads as a failure, and the next one mends it."""
     board = StatusBoard()
     board.note("the disk is full")
-    board._memory[8:10] = b"??"
+    board._reason._memory[8:10] = b"??"
     assert "last write failed" in board.reason()
     board.note("")
     assert board.reason() == ""
+
+
+def test_files_in_use() -> None:
+    """The identities of the files in use are kept beside the note, as large as the system makes them."""
+    board = StatusBoard()
+    assert board.files() == ()
+    files = ((2**64 - 1, 1), (66, 2**63), (0, 3))
+    board.note_files(files)
+    board.note("the disk is full")
+    assert (board.files(), board.reason()) == (files, "the disk is full")
+    board.note_files(())
+    assert board.files() == ()

@@ -21,13 +21,16 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import unquote
 
 import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from pushgateway.bridge import CountAnswer, wire_headers
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError
+from pushgateway.web.answers import error_answer, limit_data
 
 __all__ = ["Connection", "Connections"]
 
@@ -36,10 +39,11 @@ log = structlog.get_logger(__name__)
 _LINGER_SECONDS: Final = 2.0
 """How long what a refused client still sends is read and dropped, so that it can read the answer instead of a reset."""
 
-_DRAIN_SECONDS: Final = 0.05
+_ARRIVAL_SECONDS: Final = 0.05
 """At a graceful stop, how long what has already arrived may take to become a complete request."""
 
-_RETRY: Final = (b"retry-after", b"1")
+_RETRY_AFTER_SECONDS: Final = 1
+"""What a 503 asks for: connections and bodies come and go within that time."""
 
 _MOST_HEADERS: Final = 256
 """Fields of one request; Apache takes 100."""
@@ -109,11 +113,13 @@ class Connection(HttpToolsProtocol):
     Args:
         limits: What connections and requests may use.
         neighbours: All connections of this worker.
+        count: Counts the answers that are given here.
         kwargs: uvicorn's own.
     """
 
-    def __init__(self, *, limits: Limits, neighbours: Connections, **kwargs: Any) -> None:
+    def __init__(self, *, limits: Limits, neighbours: Connections, count: CountAnswer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._count = count
         self._limits = limits
         self._neighbours = neighbours
         self._head = bytearray()
@@ -140,8 +146,7 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._neighbours.most:
             oldest = next(iter(self._neighbours.silent), None)
             if oldest is None:
-                error = LimitError("connections", allowed=self._neighbours.most)
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), _RETRY)
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, LimitError("connections", allowed=self._neighbours.most))
                 return
             self._neighbours.silent.pop(oldest)
             oldest.transport.close()
@@ -171,7 +176,7 @@ class Connection(HttpToolsProtocol):
         if self._answering():
             self.cycle.keep_alive = False
         else:
-            self.loop.call_later(_DRAIN_SECONDS, self._close_unless_answering)
+            self.loop.call_later(_ARRIVAL_SECONDS, self._close_unless_answering)
 
     def _close_unless_answering(self) -> None:
         if not self._answering():
@@ -201,13 +206,11 @@ class Connection(HttpToolsProtocol):
         if self._refused:
             self.transport.abort()
         elif self._in_message:
-            self._refuse_limit(
+            self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT, LimitError("request-seconds", allowed=self._limits.request_seconds)
             )
         elif self._head:
-            self._refuse_limit(
-                HTTPStatus.REQUEST_TIMEOUT, LimitError("header-seconds", allowed=self._limits.header_seconds)
-            )
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, LimitError("header-seconds", allowed=self._limits.header_seconds))
         else:
             self.transport.close()
 
@@ -244,7 +247,7 @@ class Connection(HttpToolsProtocol):
             return rest
         line_end = self._head.find(b"\n")
         if len(self._head) > self._limits.header_bytes:
-            self._refuse_limit(
+            self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if line_end >= 0 else HTTPStatus.REQUEST_URI_TOO_LONG,
                 LimitError("header-bytes", allowed=self._limits.header_bytes),
             )
@@ -276,7 +279,7 @@ class Connection(HttpToolsProtocol):
             if not self._refused:
                 self._refuse(HTTPStatus.BAD_REQUEST, f"malformed request: {error}")
         if self._idle_bytes > self._limits.header_bytes and not self._refused:
-            self._refuse_limit(
+            self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 LimitError("header-bytes", allowed=self._limits.header_bytes),
             )
@@ -320,12 +323,12 @@ class Connection(HttpToolsProtocol):
         if self._draining:
             self.cycle.keep_alive = False
 
-    def _framing_problem(self) -> tuple[HTTPStatus, str] | None:
+    def _framing_problem(self) -> tuple[HTTPStatus, str | LimitError] | None:
         """Look at how the body is framed, and note its length."""
         self._left = 0.0
         hosts = 0
         if len(self.headers) > _MOST_HEADERS:
-            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, str(LimitError("headers", allowed=_MOST_HEADERS))
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, LimitError("headers", allowed=_MOST_HEADERS)
         for name, value in self.headers:
             if name == b"content-length":
                 self._left = int(value)
@@ -355,7 +358,7 @@ class Connection(HttpToolsProtocol):
         self._neighbours.buffered_bytes += len(body)
         if self._neighbours.buffered_bytes > self._limits.buffered_bytes:
             error = LimitError("buffered-bytes", allowed=self._limits.buffered_bytes)
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), _RETRY)
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, error)
             return
         super().on_body(body)
 
@@ -392,14 +395,21 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_body(self, *, seen: float | None) -> None:
         error = LimitError("body-bytes", allowed=self._limits.body_bytes, seen=seen)
-        self._refuse_limit(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error)
+        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error)
 
-    def _refuse_limit(self, status: HTTPStatus, error: LimitError) -> None:
-        self._refuse(status, str(error))
+    def _asked(self) -> tuple[str, str]:
+        """Return method and path of the request that is being read, "" for what is not known yet."""
+        if not self._in_message:
+            return "", ""
+        # Whatever llhttp was shown, until it has become the scope's.
+        method = self.scope["method"] if self._in_body else (self._method or self.parser.get_method()).decode("ascii")
+        return method, unquote(self.url.partition(b"?")[0].decode("latin-1"), encoding="latin-1")
 
-    def _refuse(self, status: HTTPStatus, reason: str, *extra: tuple[bytes, bytes]) -> None:
+    def _refuse(self, status: HTTPStatus, reason: str | LimitError) -> None:
         """Answer instead of the application, then close; what the client still sends is dropped for a while."""
-        log.debug("request refused", status=int(status), reason=reason, client=self.client)
+        method, path = self._asked()
+        source = self.client[0] if self.client else ""
+        log.warning("request refused", status=int(status), err=str(reason), method=method, path=path, source=source)
         self._refused = True
         self._head.clear()
         answering = self._answering()
@@ -412,7 +422,9 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self._deadline = self.loop.time() + self._limits.request_seconds
             return
-        self.transport.write(_response(status, reason, [*self.server_state.default_headers, *extra]))
+        accept = b",".join(value for name, value in self.headers if name == b"accept") if self._in_message else b""
+        self._count(method=method, path=path, code=int(status))
+        self.transport.write(_response(status, reason, self.server_state.default_headers, accept.decode("latin-1")))
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self._deadline = self.loop.time() + _LINGER_SECONDS
@@ -421,13 +433,14 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-def _response(status: HTTPStatus, reason: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    body = f"{reason}\n".encode()
-    fixed = (
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    )
-    lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % field for field in (*headers, *fixed))]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+def _response(
+    status: HTTPStatus, reason: str | LimitError, headers: Iterable[tuple[bytes, bytes]], accept: str
+) -> bytes:
+    word, data = "request", None
+    if isinstance(reason, LimitError):
+        word, data = "limit", limit_data(reason.limit, allowed=reason.allowed, seen=reason.seen)
+    retry_after_seconds = _RETRY_AFTER_SECONDS if status is HTTPStatus.SERVICE_UNAVAILABLE else 0
+    answer = error_answer(status, word, str(reason), accept=accept, data=data, retry_after_seconds=retry_after_seconds)
+    fields = (*headers, *wire_headers(answer), (b"connection", b"close"))
+    lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % field for field in fields)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + answer.body

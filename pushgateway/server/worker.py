@@ -95,7 +95,10 @@ class Worker(GunicornWorker):
             self._bridge,
             loop="uvloop",
             http=functools.partial(  # type: ignore[arg-type] # called like the class
-                Connection, limits=limits, neighbours=Connections(most=_affordable(limits.connections))
+                Connection,
+                limits=limits,
+                neighbours=Connections(most=_affordable(limits.connections)),
+                count=self._bridge.count,
             ),
             interface="asgi3",
             lifespan="off",

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn import Config as UvicornConfig
@@ -71,6 +73,7 @@ class Side:
     most: int = 10
     requests: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
+    counted: list[tuple[str, str, int]] = field(default_factory=list)
     now: float = 0.0
 
     def __post_init__(self) -> None:
@@ -93,11 +96,20 @@ class Side:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
+    def count(self, *, method: str, path: str, code: int) -> None:
+        """Keep what is counted."""
+        self.counted.append((method, path, code))
+
     def connect(self) -> tuple[Connection, Transport]:
         """Open a connection."""
         config = UvicornConfig(self.app, log_config=None, ws="none", interface="asgi3", lifespan="off")
         connection = Connection(
-            limits=self.limits, neighbours=self.neighbours, config=config, server_state=self.state, app_state={}
+            limits=self.limits,
+            neighbours=self.neighbours,
+            count=self.count,
+            config=config,
+            server_state=self.state,
+            app_state={},
         )
         transport = Transport()
         connection.connection_made(transport)
@@ -383,3 +395,46 @@ def test_refused_body_of_a_pipelined_request() -> None:
         assert transport.closed
 
     assert len(drive(talk).requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "counted"),
+    [
+        (
+            b"PUT /metrics/job/%C3%BC?x HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n",
+            ("PUT", "/metrics/job/\xc3\xbc", 413),
+        ),
+        (b"FOO /x HTTP/1.1\r\nHost: x\r\nHost: x\r\n", ("FOO", "/x", 400)),
+        (
+            message("POST", b"x" * 2000, chunk=600)[:-5].partition(b"\r\n\r\n")[0] + b"\r\n",
+            ("POST", "/metrics/job/a", 413),
+        ),
+    ],
+)
+def test_refusals_are_counted_logged_and_json_when_asked_for(sent: bytes, counted: tuple[str, str, int]) -> None:
+    """A request that is refused here is counted with its path, is a line in the log, and is JSON if asked for."""
+    body = message("POST", b"x" * 2000, chunk=600).partition(b"\r\n\r\n")[2] if counted[0] == "POST" else b""
+
+    async def talk(side: Side) -> None:
+        connection, transport = side.connect()
+        with structlog.testing.capture_logs() as lines:
+            connection.data_received(sent + b"Accept: application/json\r\n\r\n" + body)
+            await settle()
+        assert side.counted == [counted]
+        assert [(line["log_level"], line["path"]) for line in lines] == [("warning", counted[1])]
+        told = json.loads(transport.written.partition(b"\r\n\r\n")[2])
+        assert told["status"] == "error"
+        assert told["errorType"] == ("limit" if counted[2] == 413 else "request")
+
+    drive(talk)
+
+
+def test_refusals_before_the_headers_are_complete_are_counted() -> None:
+    """What is refused before anybody knows its path is counted without one."""
+
+    async def talk(side: Side) -> None:
+        connection, _ = side.connect()
+        connection.data_received(b"what?\r\n\r\n")
+        assert side.counted == [("", "", 400)]
+
+    drive(talk)

@@ -16,6 +16,7 @@ Deadlines are not timers, which cost each request two heap operations; `Connecti
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import re
 from collections.abc import Iterable
@@ -409,7 +410,9 @@ class Connection(HttpToolsProtocol):
         """Answer instead of the application, then close; what the client still sends is dropped for a while."""
         method, path = self._asked()
         source = self.client[0] if self.client else ""
-        log.warning("request refused", status=int(status), err=str(reason), method=method, path=path, source=source)
+        # What is malformed comes from scanners, who would fill the log; limits are for the operator to know of.
+        level = logging.WARNING if isinstance(reason, LimitError) else logging.DEBUG
+        log.log(level, "request refused", status=int(status), err=str(reason), method=method, path=path, source=source)
         self._refused = True
         self._head.clear()
         answering = self._answering()

@@ -4,12 +4,14 @@ Path, body, parse, validate, label, check, render, apply: each step but the last
 and is done once: a request that came without a ticket and found another writer at work is repeated by the bridge, and
 what was prepared waits in `pushgateway.scratch`.
 
-A request without a ticket keeps the event loop from everything else, so that one which would take long asks to be
-repeated elsewhere, before it is parsed. One whose ticket has expired has been answered: its work ends where it is.
+A request without a ticket keeps the event loop from everything else, and one with `pushgateway.room_bytes` keeps a
+thread from others: what would take longer asks to be repeated elsewhere, before it is parsed. One whose ticket has
+expired has been answered: its work ends where it is.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import structlog
 from flask import Blueprint, Response, request
 
 from pushgateway import formats, grouping, rules
+from pushgateway.config import Limits
 from pushgateway.errors import (
     GroupingKeyError,
     InconsistentPushError,
@@ -31,7 +34,6 @@ from pushgateway.errors import (
 )
 from pushgateway.formats import protobuf, text
 from pushgateway.model import Delete, GroupingKey, Labels, MetricFamily, MetricType, Push, Refusal, StoredFamily
-from pushgateway.names import PUSH_FAILURE_TIME, PUSH_TIME
 from pushgateway.storage.base import Ticket
 from pushgateway.web import body, responses
 from pushgateway.web.handlers import Environ, Services, services
@@ -44,11 +46,19 @@ _log = structlog.get_logger(__name__)
 
 _METRICS: Final = "/metrics/"
 
-_INLINE_WORK: Final = 12_000
-"""The most work that is done without a ticket, in labels of the group to be put into lines, where a line itself counts
-as `_LINE_WORK`: 1 000 lines under job and instance, or 160 under 64 labels. Measured 5 to 15 ms; bytes do not tell."""
-
 _LINE_WORK: Final = 10
+_LABEL_BYTES: Final = 64
+"""A line counts as the labels of the group that go into it, and 10 for itself; a long label as one for each 64 bytes.
+Bytes of the body do not tell: 64 KiB may be 15 000 lines, which a path may fill with 64 labels each."""
+
+_INLINE_WORK: Final = 12_000
+"""The most that is done without a ticket: some 1 000 lines, or 160 under 64 labels. Measured 5 to 15 ms."""
+
+_INLINE_FAMILIES: Final = 200
+"""The most families that are stored without a ticket, at some 15 us each when the machine has nothing else to do."""
+
+_BULK_WORK: Final = 1_000_000
+"""The most that is done where the bridge says how much room there is: some 80 000 lines, about a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,8 @@ def push() -> Response:
     answered = True
     try:
         prepared = _once(scratch, lambda: _prepare(at_hand, environ))
+        if environ.get("pushgateway.ticket", at_hand) is None and _family_count(prepared.change) > _INLINE_FAMILIES:
+            raise WouldBlockError("the push has many families to store")
         _apply(at_hand, environ, prepared)
     except WouldBlockError:
         answered = False
@@ -97,7 +109,7 @@ def push() -> Response:
 def delete() -> Response:
     """Remove the group of the path; the answer means that it is gone, or was never there."""
     at_hand, environ = services(), request.environ
-    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(environ))))
+    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(environ, at_hand.config.limits))))
     at_hand.apply(prepared.change, environ)
     return responses.empty(202)
 
@@ -118,8 +130,8 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
 
     Raises:
         GroupingKeyError: The path names no group. Looked for before the body, as in the original.
-        RequestError: The body cannot be read or parsed.
-        LongWorkError: The request has no ticket, and would take long.
+        RequestError: The body cannot be read or parsed, or a limit is exceeded.
+        LongWorkError: The request would take longer than there is room for.
         StoreBusyError: The request's ticket has expired meanwhile.
     """
 
@@ -128,15 +140,16 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
             raise StoreBusyError("the time for this request is over; nothing was stored")
 
     config = at_hand.config
-    key = _key(environ)
+    key = _key(environ, config.limits)
     formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
     lines = body.read(environ, config.limits, check=go_on)
-    if environ.get("pushgateway.ticket", at_hand) is None and _work(lines, key) > _INLINE_WORK:
+    if _work(lines, key) > _allowed_work(environ):
         raise LongWorkError("the push has many lines")
     families = text.parse(lines, limits=config.limits, lenient_line_endings=config.lenient_line_endings, check=go_on)
     series, received = text.render_labels(rules.group_labels(key)), at_hand.clock()
     try:
-        rules.validate([family for family in families if not _ignored(family)], key)
+        rules.validate(families, key)
+        rules.check_size(families, key, rendered_bytes=config.limits.rendered_bytes)
         labelled = rules.label(families, key)
         go_on()
         identities = [rules.identities(family) for family in labelled]
@@ -159,22 +172,22 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
 
 
 def _work(lines: bytes, key: GroupingKey) -> int:
-    return lines.count(b"\n") * (_LINE_WORK + len(key.labels))
+    return lines.count(b"\n") * (_LINE_WORK + len(key.labels) + len(key.key) // _LABEL_BYTES)
+
+
+def _allowed_work(environ: Environ) -> float:
+    if "pushgateway.room_bytes" not in environ:
+        return math.inf
+    return _INLINE_WORK if environ["pushgateway.ticket"] is None else _BULK_WORK
+
+
+def _family_count(change: Push | Refusal | Delete) -> int:
+    return len(change.families) if isinstance(change, Push) else 0
 
 
 def _abandoned(environ: Environ) -> bool:
     ticket = cast("Ticket | None", environ.get("pushgateway.ticket"))
     return ticket is not None and ticket.expired
-
-
-def _ignored(family: MetricFamily) -> bool:
-    """Whether a family is one of the gateway's own two of each group, which are dropped whatever their labels say.
-
-    Timestamps are refused in them too, as in the original.
-    """
-    if family.name not in (PUSH_TIME, PUSH_FAILURE_TIME):
-        return False
-    return all(metric.timestamp_ms is None for metric in family.metrics)
 
 
 def _contradicts(
@@ -194,9 +207,11 @@ def _contradicts(
     return False
 
 
-def _key(environ: Environ) -> GroupingKey:
+def _key(environ: Environ, limits: Limits) -> GroupingKey:
     # PEP 3333: the percent-decoded bytes of the path, each as the latin-1 character of the same number.
-    return grouping.parse(cast(str, environ["pushgateway.path"]).removeprefix(_METRICS).encode("latin-1"))
+    return grouping.parse(
+        cast(str, environ["pushgateway.path"]).removeprefix(_METRICS).encode("latin-1"), limits=limits
+    )
 
 
 def _stored(family: MetricFamily, identities: tuple[Labels, ...]) -> StoredFamily:

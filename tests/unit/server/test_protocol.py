@@ -421,7 +421,8 @@ def test_refusals_are_counted_logged_and_json_when_asked_for(sent: bytes, counte
             connection.data_received(sent + b"Accept: application/json\r\n\r\n" + body)
             await settle()
         assert side.counted == [counted]
-        assert [(line["log_level"], line["path"]) for line in lines] == [("warning", counted[1])]
+        level = "warning" if counted[2] == 413 else "debug"
+        assert [(line["log_level"], line["path"]) for line in lines] == [(level, counted[1])]
         told = json.loads(transport.written.partition(b"\r\n\r\n")[2])
         assert told["status"] == "error"
         assert told["errorType"] == ("limit" if counted[2] == 413 else "request")

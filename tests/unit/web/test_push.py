@@ -298,17 +298,30 @@ def bridged(ticket: Ticket | None, **others: Any) -> dict[str, Any]:
         ("job/a", b"\n" * 60_000, True),
         ("job/a", b"".join(b"x%d 1\n" % number for number in range(5000)), True),
         ("job/a" + "".join(f"/l{number}/v" for number in range(60)), b"x 1\n" * 400, True),
+        ("job/" + "a" * 50_000, b"x 1\n" * 30, True),
     ],
 )
 def test_what_takes_long_is_not_done_on_the_loop(site: Site, path: str, body: bytes, long: bool) -> None:
     """Without a ticket, a push of many lines or of many labels in each asks to be repeated, and is then taken."""
+    inline = bridged(None, **{"pushgateway.room_bytes": 1 << 16})
     if not long:
-        assert site.push(path, body, environ=bridged(None)).status_code == 400
+        assert site.push(path, body, environ=inline).status_code == 400
         return
     with pytest.raises(LongWorkError):
-        site.push(path, body, environ=bridged(None))
+        site.push(path, body, environ=inline)
     assert site.counted() == {}
     assert site.push(path, body, environ=bridged(Ticket())).status_code in (200, 400)
+
+
+def test_many_families_are_not_stored_on_the_loop(site: Site) -> None:
+    """Without a ticket, a push of many families is prepared and not stored; repeated with one, it is."""
+    body = b"".join(b"x%d 1\n" % number for number in range(201))
+    scratch: dict[str, object] = {}
+    with pytest.raises(WouldBlockError):
+        site.push("job/a", body, environ={"pushgateway.ticket": None, "pushgateway.scratch": scratch})
+    assert (site.store.changes, "prepared" in scratch) == ([], True)
+    assert site.push("job/a", body, environ={"pushgateway.ticket": Ticket()}).status_code == 200
+    assert site.push("job/a", body[: 200 * 5], environ=bridged(None)).status_code == 200
 
 
 def test_a_bomb_is_inflated_no_further_than_there_is_room(site: Site) -> None:
@@ -352,7 +365,9 @@ def test_only_the_beginning_is_inflated_where_nobody_reads(
 
 def test_limits_hold_while_a_body_is_parsed() -> None:
     """The limits of the settings are those that a body is parsed with."""
-    site = Site(limits=Limits(samples=3, labels_per_series=2, name_bytes=5))
+    site = Site(limits=Limits(samples=3, labels_per_series=2, name_bytes=5, key_labels=2, rendered_bytes=100))
+    assert "limit key-labels exceeded" in site.push("job/a/b/c/d/e").text
+    assert "limit rendered-bytes exceeded" in site.push("job/" + "a" * 50, b"x 1\ny 1\n").text
     for body, limit in (
         (b"x 1\n" * 4, "samples"),
         (b'x{a="",b="",c=""} 1\n', "labels-per-series"),

@@ -84,8 +84,6 @@ def push() -> Response:
     answered = True
     try:
         prepared = _once(scratch, lambda: _prepare(at_hand, environ))
-        if environ.get("pushgateway.ticket", at_hand) is None and _family_count(prepared.change) > _INLINE_FAMILIES:
-            raise WouldBlockError("the push has many families to store")
         _apply(at_hand, environ, prepared)
     except WouldBlockError:
         answered = False
@@ -234,9 +232,11 @@ def _apply(at_hand: Services, environ: Environ, prepared: _Prepared) -> None:
 
     Raises:
         InconsistentPushError: The push is refused, here or by the store; the failure time is stored.
-        WouldBlockError: Another writer is at work, and the caller asked not to wait.
+        WouldBlockError: Another writer is at work, or there are many families, and the caller asked not to wait.
         StoreError: The store cannot take a push that is in order.
     """
+    if environ.get("pushgateway.ticket", at_hand) is None and _family_count(prepared.change) > _INLINE_FAMILIES:
+        raise WouldBlockError("the push has many families to store")
     try:
         at_hand.apply(prepared.change, environ)
     except WouldBlockError:

@@ -321,7 +321,7 @@ def test_many_families_are_not_stored_on_the_loop(site: Site) -> None:
         site.push("job/a", body, environ={"pushgateway.ticket": None, "pushgateway.scratch": scratch})
     assert (site.store.changes, "prepared" in scratch) == ([], True)
     assert site.push("job/a", body, environ={"pushgateway.ticket": Ticket()}).status_code == 200
-    assert site.push("job/a", body[: 200 * 5], environ=bridged(None)).status_code == 200
+    assert site.push("job/a", body.rpartition(b"x")[0], environ=bridged(None)).status_code == 200
 
 
 def test_a_bomb_is_inflated_no_further_than_there_is_room(site: Site) -> None:

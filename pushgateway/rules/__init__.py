@@ -4,7 +4,7 @@ Pure functions on the values of `pushgateway.model`, in the order in which a pus
 
     validate    what no push may hold, whatever is stored       consistency.py: validate, check, suffix_rivals
     check_size  how much its labels would come to               labels.py: check_size, label, identities, hashes
-    label       the grouping labels go into every series        twins.py: project
+    label       the grouping labels go into every series        twins.py: project, Projector
     check       the push beside itself and our own metrics      conflicts.py: the sentences of a refusal
     project     where the same series could already be          contested.py: resolve
     resolve     what to expose of what conflicts all the same
@@ -18,11 +18,12 @@ from pushgateway.rules import conflicts
 from pushgateway.rules.consistency import check, suffix_rivals, validate
 from pushgateway.rules.contested import Contested, Resolution, resolve
 from pushgateway.rules.labels import HASH_BYTES, check_size, group_labels, hashes, identities, identity, label
-from pushgateway.rules.twins import project
+from pushgateway.rules.twins import Projector, project
 
 __all__ = [
     "HASH_BYTES",
     "Contested",
+    "Projector",
     "Resolution",
     "check",
     "check_size",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from prometheus_client.core import Metric
+
+from pymetrics_sdk.telemetry import count_internal_error
 
 __all__ = ["collect", "merge", "render"]
 
@@ -16,9 +19,22 @@ logger = logging.getLogger("pymetrics_sdk")
 _SUMMED = frozenset({"counter", "histogram", "summary"})
 _TEXT_TYPES = {"info": "gauge", "stateset": "gauge", "unknown": "untyped", "gaugehistogram": "histogram"}
 _HEADER_SUFFIXES = {"counter": "_total", "info": "_info"}
-# Samples that only OpenMetrics knows. A counter's or histogram's time of creation would become a gauge of its own and
-# doubles the number of families; a gateway has no use for it.
-_OPENMETRICS_ONLY = ("_created", "_gsum", "_gcount")
+# Samples that only OpenMetrics knows, by the types that have them. A counter's or histogram's time of creation would
+# become a gauge of its own and doubles the number of families; a gateway has no use for it.
+_OPENMETRICS_ONLY = {
+    "counter": ("_created",),
+    "histogram": ("_created",),
+    "summary": ("_created",),
+    "gaugehistogram": ("_created", "_gsum", "_gcount"),
+}
+# What else a family of such a type takes up: a gauge of one of these names would be a second family of the same name.
+_MORE_NAMES = {
+    "histogram": ("_bucket", "_count", "_sum"),
+    "gaugehistogram": ("_bucket", "_count", "_sum"),
+    "summary": ("_count", "_sum"),
+}
+_NOT_IN_METRIC_NAME = re.compile(r"[^a-zA-Z0-9_:]")
+_NOT_IN_LABEL_NAME = re.compile(r"[^a-zA-Z0-9_]")
 
 
 def collect(registry: Any, *, on_error: Callable[[], None]) -> Iterator[Metric]:
@@ -48,12 +64,12 @@ def merge(first: Iterable[Metric], *others: Iterable[Metric], add_all: bool = Fa
 
     Returns:
         New Metric objects, each name once, in order of first appearance. The same series of counters, histograms and
-        summaries is added up.
+        summaries is added up. A family that cannot be exposed is left out, and counted as an internal error.
     """
     merged: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for source in (first, *others):
-        for metric in source:
+        for metric in _clean_ones(source):
             known = merged.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
             if known.type != metric.type:
                 logger.warning(
@@ -76,18 +92,56 @@ def merge(first: Iterable[Metric], *others: Iterable[Metric], add_all: bool = Fa
 def render(metrics: Iterable[Metric]) -> bytes:
     """Return families as a body in the text format 0.0.4.
 
-    Families without samples are left out, and so are timestamps, which no gateway takes.
+    Families without samples are left out, and so are timestamps, which no gateway takes. A family whose name an earlier
+    one has is left out too, with a warning: a gateway refuses the whole body for a name that comes twice, so the
+    families that matter most go first. Characters that the format does not allow in names become underscores.
     """
     lines: list[str] = []
-    for metric in metrics:
-        samples = [sample for sample in metric.samples if not sample.name.endswith(_OPENMETRICS_ONLY)]
+    taken: dict[str, str] = {}
+    for metric in _clean_ones(metrics):
+        samples = [sample for sample in metric.samples if not _is_openmetrics_only(metric, sample.name)]
         if not samples:
             continue
         name = metric.name + _HEADER_SUFFIXES.get(metric.type, "")
+        names = [name, *(metric.name + suffix for suffix in _MORE_NAMES.get(metric.type, ()))]
+        rival = next((taken[each] for each in names if each in taken), None)
+        if rival is not None:
+            logger.warning("metric %s is left out of the push: its name is taken by %s", name, rival)
+            continue
+        taken.update(dict.fromkeys(names, name))
         documentation = metric.documentation.replace("\\", r"\\").replace("\n", r"\n")
         lines.append(f"# HELP {name} {documentation}\n# TYPE {name} {_TEXT_TYPES.get(metric.type, metric.type)}\n")
         lines.extend(f"{sample.name}{_labels(sample.labels)} {_value(sample.value)}\n" for sample in samples)
     return "".join(lines).encode("utf-8", "replace")
+
+
+def _clean_ones(metrics: Iterable[Metric]) -> Iterator[Metric]:
+    """Yield what can be exposed; one broken collector of the job must not cost it the whole push."""
+    for metric in metrics:
+        try:
+            yield _clean(metric)
+        except Exception:
+            count_internal_error(f"exposing the metric {getattr(metric, 'name', metric)!r:.200}, which is left out")
+
+
+def _clean(metric: Metric) -> Metric:
+    """Return a family with names that the text format has, label values that are text, and values that are numbers."""
+    clean = Metric(_escape_name(metric.name), str(metric.documentation), metric.type)
+    for sample in metric.samples:
+        labels = {_escape_name(name, label=True): str(value) for name, value in (sample.labels or {}).items()}
+        if len(labels) != len(sample.labels or {}):
+            raise ValueError("two of its label names are the same once they are escaped")
+        clean.add_sample(_escape_name(sample.name), labels, float(sample.value))
+    return clean
+
+
+def _escape_name(name: str, *, label: bool = False) -> str:
+    escaped = (_NOT_IN_LABEL_NAME if label else _NOT_IN_METRIC_NAME).sub("_", name)
+    return f"_{escaped}" if not escaped or escaped[0].isdigit() else escaped
+
+
+def _is_openmetrics_only(metric: Metric, sample_name: str) -> bool:
+    return any(sample_name == metric.name + suffix for suffix in _OPENMETRICS_ONLY.get(metric.type, ()))
 
 
 def _labels(labels: dict[str, str]) -> str:
@@ -105,4 +159,4 @@ def _value(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    return repr(float(value))
+    return repr(value)

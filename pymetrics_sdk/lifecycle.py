@@ -26,7 +26,7 @@ from pymetrics_sdk.exits import Exit, Result, classify, watch
 from pymetrics_sdk.grouping import GroupingKey
 from pymetrics_sdk.push import Client, Outcome
 from pymetrics_sdk.pusher import Finish, Pusher
-from pymetrics_sdk.report import PREFIX, Facts, final_families, heartbeat_families, start_families
+from pymetrics_sdk.report import PREFIX, Facts, counted_families, final_families, heartbeat_families, start_families
 from pymetrics_sdk.run import Run
 from pymetrics_sdk.spec import JobSpec
 from pymetrics_sdk.target import Target, resolve
@@ -216,16 +216,20 @@ class Life:
 
     def _push_final(self, client: Client, deadline: Deadline, facts: Facts) -> Outcome:
         ended = facts.exit or Exit(Result.SUCCESS)
-        return self._push(client, deadline, [*final_families(facts, ended), *self._collected()])
+        own, collected = final_families(facts, ended), self._collected()
+        # Should the gateway refuse something that the job measures, it still learns how the run ended.
+        fallback = exposition.render([*own, *counted_families(collected)])
+        return self._push(client, deadline, [*own, *collected], fallback=fallback)
 
-    def _push(self, client: Client, deadline: Deadline, families: list[Metric]) -> Outcome:
+    def _push(self, client: Client, deadline: Deadline, families: list[Metric], *, fallback: bytes = b"") -> Outcome:
         self._sequence += 1
         headers = {
             "X-Pymetrics-Run-Id": self.run.run_id,
             "X-Pymetrics-Sequence": str(self._sequence),
             "X-Pymetrics-Run-Start": repr(self._started_at),
         }
-        return client.push(self.target.key, exposition.render(families), deadline=deadline, headers=headers)
+        body = exposition.render(families)
+        return client.push(self.target.key, body, deadline=deadline, headers=headers, fallback=fallback)
 
     def _collected(self) -> list[Metric]:
         """Return the numbers of the run, of the process, and of child processes."""

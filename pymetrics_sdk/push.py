@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import random
 import re
@@ -99,6 +100,7 @@ class Client:
         deadline: Deadline,
         replace: bool = False,
         headers: Mapping[str, str] | None = None,
+        fallback: bytes = b"",
     ) -> Outcome:
         """Send metrics of a group.
 
@@ -109,6 +111,8 @@ class Client:
             replace: PUT, which drops everything else in the group, in place of POST, which keeps the families that this
                 body does not have.
             headers: Further headers.
+            fallback: What to send once if the gateway refuses the body for what is in it (400): the part of it that is
+                known to be good. The outcome is a failure all the same, with the gateway's reason.
         """
         request = Request(
             "PUT" if replace else "POST",
@@ -116,7 +120,17 @@ class Client:
             {"Content-Type": CONTENT_TYPE, **(headers or {})},
             body,
         )
-        return self._until_done(request, deadline)
+        outcome = self._until_done(request, deadline)
+        if outcome.status != 400 or not fallback or fallback == body:
+            return outcome
+        rescue = self._until_done(dataclasses.replace(request, body=fallback), deadline)
+        rescued = "; the run itself was pushed, without the job's own metrics" if rescue.ok else ""
+        return dataclasses.replace(
+            outcome,
+            reason=outcome.reason + rescued,
+            attempts=outcome.attempts + rescue.attempts,
+            seconds=outcome.seconds + rescue.seconds,
+        )
 
     def delete(self, key: GroupingKey, *, deadline: Deadline) -> Outcome:
         """Delete a group."""
@@ -162,7 +176,7 @@ class Client:
             if outcome.status is not None and outcome.status not in RETRIED:
                 break
             delay = self._delay(attempts, retry_after)
-            if delay is None or delay >= deadline.remaining():
+            if delay >= deadline.remaining():
                 break
             self._sleep(delay, deadline)
         return Outcome(
@@ -189,12 +203,12 @@ class Client:
         self._on_attempt(result, self._clock() - started)
         return outcome, _retry_after(response)
 
-    def _delay(self, attempts: int, retry_after: float | None) -> float | None:
+    def _delay(self, attempts: int, retry_after: float | None) -> float:
         """Return the seconds to wait before the next attempt."""
-        if retry_after is not None:
-            return retry_after
-        ceiling: float = min(FIRST_DELAY_SECONDS * 2.0 ** (attempts - 1), LONGEST_DELAY_SECONDS)
-        return ceiling * self._jitter()
+        # A float's power ends with an error somewhere above 1000 attempts.
+        ceiling: float = min(FIRST_DELAY_SECONDS * 2.0 ** min(attempts - 1, 16), LONGEST_DELAY_SECONDS)
+        # "Retry-After: 0" is no leave to come back at once, for as long as the deadline lasts.
+        return max(retry_after or 0.0, ceiling * self._jitter())
 
 
 def judge(response: Response) -> Outcome:
@@ -216,11 +230,11 @@ def _retry_after(response: Response) -> float | None:
     value = response.headers.get("retry-after", "").strip()
     if not value:
         return None
-    if value.isdigit():
+    if value.isascii() and value.isdecimal():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -8,7 +8,7 @@ exceptions are always complete.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client.core import Metric
@@ -18,7 +18,7 @@ from pymetrics_sdk.exits import Exit, Result
 from pymetrics_sdk.resources import Cgroup, Usage
 from pymetrics_sdk.spec import JobSpec
 
-__all__ = ["JOB_FAMILIES", "Facts", "final_families", "heartbeat_families", "start_families"]
+__all__ = ["JOB_FAMILIES", "Facts", "counted_families", "final_families", "heartbeat_families", "start_families"]
 
 PREFIX = "batch_job_"
 
@@ -144,10 +144,16 @@ def final_families(facts: Facts, ended: Exit) -> list[Metric]:
         *_promises(facts),
         _gauge("deadline_timestamp_seconds", _deadline(facts) if good else None),
         *_progress(facts),
-        *_stages(facts, good=good),
+        *_stages(facts),
         *_resources(facts),
         _info(facts),
     )
+
+
+def counted_families(collected: Iterable[Metric]) -> list[Metric]:
+    """Return those of the collected families that tell the life of the run, without any of the job's own."""
+    names = {PREFIX + "records", PREFIX + "exceptions"}
+    return [metric for metric in collected if metric.name in names]
 
 
 def _promises(facts: Facts) -> Iterator[Metric]:
@@ -166,15 +172,19 @@ def _progress(facts: Facts) -> Iterator[Metric]:
     yield _gauge("last_record_processed_timestamp_seconds", facts.watermark)
 
 
-def _stages(facts: Facts, *, good: bool) -> Iterator[Metric]:
-    rest = max(0.0, facts.elapsed_seconds - sum(facts.stages.values()))
-    yield _family(
-        "stage_duration_seconds", [({"stage": name}, value) for name, value in {**facts.stages, "": rest}.items()]
-    )
-    if good:
-        yield _family(
-            "stage_last_success_timestamp_seconds", [({"stage": n}, value) for n, value in facts.stage_ends.items()]
-        )
+def _stages(facts: Facts) -> Iterator[Metric]:
+    stages: dict[str, float] = {}
+    for name, value in facts.stages.items():
+        # An Enum's member or a number may name a stage; labels are text.
+        stages[str(name)] = stages.get(str(name), 0.0) + value
+    rest = max(0.0, facts.elapsed_seconds - sum(stages.values()))
+    yield _family("stage_duration_seconds", [({"stage": name}, value) for name, value in {**stages, "": rest}.items()])
+    # A skip ends before its other stages, and a stage may fail in a run that succeeds: the family with only some of the
+    # stages would take from the group what an earlier run said of the others.
+    complete = facts.exit is not None and facts.exit.result is Result.SUCCESS
+    if complete and facts.stages.keys() == facts.stage_ends.keys():
+        ends = {str(name): value for name, value in facts.stage_ends.items()}
+        yield _family("stage_last_success_timestamp_seconds", [({"stage": n}, value) for n, value in ends.items()])
 
 
 def _resources(facts: Facts) -> Iterator[Metric]:

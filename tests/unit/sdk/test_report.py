@@ -1,0 +1,40 @@
+"""Which families does a run's end push, when a POST replaces each of them as a whole?"""
+
+from __future__ import annotations
+
+import contextlib
+
+from pymetrics_sdk import Job, skip
+from pymetrics_sdk.testing import InMemoryGateway
+
+STAGES = "batch_job_stage_last_success_timestamp_seconds"
+
+
+def complete_run(job: Job) -> None:
+    """A run that passes both of its stages."""
+    with job as run:
+        for stage in ("extract", "load"):
+            with run.stage(stage):
+                pass
+
+
+def test_a_run_that_skips_keeps_what_is_known_of_its_stages(gateway: InMemoryGateway) -> None:
+    """A skip comes before the other stages: the family, which would be replaced as a whole, is not pushed."""
+    job = Job("stages")
+    complete_run(job)
+    with job as run, run.stage("extract"):
+        skip("nothing to load")
+    assert gateway.group(job="stages")[STAGES, {"stage": "load"}] > 0
+
+
+def test_a_stage_that_failed_in_a_run_that_succeeded_keeps_its_last_success(gateway: InMemoryGateway) -> None:
+    """A run may go on without one of its stages; that stage's last success stays what it was."""
+    job = Job("stages")
+    complete_run(job)
+    before = gateway.group(job="stages")[STAGES, {"stage": "load"}]
+    with job as run:
+        with run.stage("extract"):
+            pass
+        with contextlib.suppress(KeyError), run.stage("load"):
+            {}["missing"]
+    assert gateway.group(job="stages")[STAGES, {"stage": "load"}] == before

@@ -1,18 +1,21 @@
 """How are the workers started, watched, replaced and stopped?
 
 gunicorn's arbiter does it. What differs: SIGINT and SIGQUIT stop as gracefully as SIGTERM, workers leave through
-os._exit, and signals that would replace the running program are refused.
+os._exit, signals that would replace the running program are refused, and a worker that cannot be forked or cannot begin
+is tried again while others serve.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 from gunicorn.app.base import BaseApplication
@@ -31,6 +34,10 @@ GRACE_SECONDS: Final = 30
 
 _SILENCE_SECONDS: Final = 30
 """How long a worker's loop may be stuck before it is killed and replaced; nothing should hold it for one second."""
+
+
+_RETRY_SECONDS: Final = 1.0
+"""How long a worker that could not begin waits before it ends, and so before the next attempt."""
 
 
 class Application(BaseApplication):
@@ -55,7 +62,17 @@ class Application(BaseApplication):
         self._binds = [f"fd://{sock.detach()}" for sock in sockets]
         self._workers = workers
         self._worker_died = worker_died
+        self._has_served = mmap.mmap(-1, 1)
         super().__init__()
+
+    @property
+    def has_served(self) -> bool:
+        """Whether any worker has ever begun to serve; all processes see the same."""
+        return self._has_served[0] == 1
+
+    def note_serving(self) -> None:
+        """Note, in a worker, that it begins to serve."""
+        self._has_served[0] = 1
 
     def load_config(self) -> None:
         """Set gunicorn's settings; none of them is the operator's to change."""
@@ -70,6 +87,7 @@ class Application(BaseApplication):
             "logger_class": ServerLogger,
             "control_socket_disable": True,
             "child_exit": self._child_exit,
+            "post_worker_init": lambda _: self.note_serving(),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
@@ -77,8 +95,8 @@ class Application(BaseApplication):
     def _child_exit(self, _: GunicornArbiter, worker: Worker) -> None:
         try:
             self._worker_died(int(worker.pid))
-        except OSError:
-            # An exception would end the arbiter.
+        except Exception:
+            # Whatever a dying worker has left in its files: an exception would end the arbiter.
             log.exception("cannot fold the counters of a dead worker", pid=worker.pid)
 
 
@@ -90,6 +108,8 @@ def _memory_directory() -> str | None:
 
 class Arbiter(GunicornArbiter):
     """gunicorn's arbiter with our signals and our way of leaving."""
+
+    app: Application
 
     def handle_int(self) -> None:
         """Stop gracefully."""
@@ -104,17 +124,38 @@ class Arbiter(GunicornArbiter):
         log.warning("SIGUSR2 is not supported")
 
     def spawn_worker(self) -> int:
-        """Fork a worker; returns its pid, in the arbiter only.
+        """Fork a worker; returns its pid, in the arbiter only, or 0 if there is no room for another process.
 
         A signal that arrives in the child before its handlers are set would be lost with the arbiter's queue, and the
         stop would last for the whole grace time. So they are blocked until the worker is ready for them.
         """
+        arbiter_pid = os.getpid()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
-            pid: int = super().spawn_worker()
+            return int(super().spawn_worker())
         except SystemExit as end:
             # Only the child gets here. The arbiter's clean-up is not for it, nor are threads waited for.
-            sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else 1)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        return pid
+            self._leave(end.code if isinstance(end.code, int) else 1)
+        except (OSError, MemoryError) as error:
+            if os.getpid() != arbiter_pid:
+                self._leave(1)
+            # The arbiter's loop comes here again in a second.
+            log.error("cannot start a worker, trying again", err=str(error))  # noqa: TRY400 - err says it all
+            return 0
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def _leave(self, code: int) -> NoReturn:
+        """End a worker.
+
+        gunicorn stops everything when a worker could not begin: right for the first ones, which show that nothing
+        works, and wrong for a replacement, which may lack nothing but memory or threads for a moment.
+        """
+        if code in (self.WORKER_BOOT_ERROR, self.APP_LOAD_ERROR) and self.app.has_served:
+            code = 1
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            for number in STOP_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            time.sleep(_RETRY_SECONDS)
+        sys.stderr.flush()
+        os._exit(code)

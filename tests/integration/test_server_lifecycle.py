@@ -117,6 +117,50 @@ def test_killed_worker_is_replaced() -> None:
         assert gateway.terminate() == 0
 
 
+SERVE_BROKEN_AT_TIMES = """
+import os, sys
+from pushgateway import cli, server
+from pushgateway.config import Config
+
+make = server.create_app
+
+def perhaps(**services):
+    if os.path.exists("broken"):
+        raise RuntimeError("can't start new thread")
+    return make(**services)
+
+server.create_app = perhaps
+sys.exit(cli.serve(Config(listen_addresses=(sys.argv[1],), storage_url="memory:")))
+"""
+
+
+class FlakyGateway(Gateway):
+    """A gateway whose workers cannot start while a file `broken` is there."""
+
+    def command(self) -> list[str]:
+        """The command line that starts it."""
+        import_server = "import os; os.environ['PROMETHEUS_MULTIPROC_DIR'] = os.getcwd()"
+        return [sys.executable, "-c", import_server + SERVE_BROKEN_AT_TIMES, f"127.0.0.1:{self.port}"]
+
+
+def test_worker_that_cannot_be_replaced_at_once() -> None:
+    """When a replacement cannot start, the other worker goes on serving, and it is tried again until it can."""
+    with FlakyGateway() as gateway:
+        poll(lambda: len(gateway.workers()) == 2, seconds=10, what="both workers")
+        before = set(gateway.workers())
+        (gateway.directory / "broken").touch()
+        killed = before.pop()
+        os.kill(killed, signal.SIGKILL)
+        poll(lambda: gateway.log().count("can't start new thread") >= 2, seconds=20, what="two attempts")
+        assert before <= set(gateway.workers())
+        assert gateway.get("/-/ready").status == 200
+        (gateway.directory / "broken").unlink()
+        attempts = gateway.log().count("can't start new thread")
+        poll(lambda: len(set(gateway.workers()) - {killed}) == 2, seconds=10, what="the replacement")
+        assert gateway.terminate() == 0
+        assert gateway.log().count("can't start new thread") <= attempts + 2
+
+
 def test_reload_replaces_workers() -> None:
     """SIGHUP replaces the workers without refusing a connection."""
     with Gateway("--storage.url=memory:") as gateway:

@@ -24,6 +24,9 @@ bp = Blueprint("ui", __name__)
 GROUPS_PER_PAGE: Final = 200
 """Keeps a page of a gateway with 10 000 groups under a second and a megabyte."""
 
+FAMILIES_PER_GROUP: Final = 100
+"""Keeps one group of 60 000 families from being a page of 7 MB; the API tells them all."""
+
 _TYPES: Final = {
     ".css": "text/css",
     ".ico": "image/x-icon",
@@ -50,7 +53,7 @@ class _Family:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """One group, as the page shows it; times are RFC 3339, "" for never."""
+    """One group, as the page shows it; times are RFC 3339, "" for never, and `hidden` families are only counted."""
 
     labels: Labels
     pushed: str
@@ -58,6 +61,7 @@ class _Group:
     failed_at: str
     reason: str
     families: Sequence[_Family]
+    hidden: int
 
 
 @bp.get("/")
@@ -117,11 +121,12 @@ def _group(contents: GroupContents) -> _Group:
                 name=block.name,
                 type=block.type.value.replace("_", " "),
                 help=block.help,
-                series=len(protobuf.decode_metrics(block.type, block.body)),
+                series=protobuf.count_metrics(block.body),
                 pushed=_time(block.pushed_at_seconds),
             )
-            for block in contents.families
+            for block in contents.families[:FAMILIES_PER_GROUP]
         ],
+        hidden=max(0, len(contents.families) - FAMILIES_PER_GROUP),
     )
 
 

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushgateway.formats.protobuf import MetricFamilyMessage, decode_metrics, encode_metrics
+from pushgateway.formats.protobuf import MetricFamilyMessage, count_metrics, decode_metrics, encode_metrics
 from pushgateway.model import Histogram, MetricFamily, MetricType, Sample, Summary
 from tests.unit.formats.format_strategies import family_lists, label_sets, thorough
 
@@ -123,3 +123,12 @@ def test_fields_of_native_histograms_are_kept_in_messages() -> None:
     histogram.exemplars.add(value=1.5).timestamp.seconds = 7
     histogram.created_timestamp.nanos = 9
     assert MetricFamilyMessage.FromString(message.SerializeToString()) == message
+
+
+@given(family_lists())
+def test_metrics_are_counted_as_they_stand(families: tuple[MetricFamily, ...]) -> None:
+    """Serialised metrics, however long, are counted without being decoded."""
+    for one in families:
+        assert count_metrics(encode_metrics(one)) == len(one.metrics)
+    long = family(MetricType.GAUGE, *[Sample((("a", "x" * size),), 1.0) for size in (0, 100, 128, 16_384, 3_000_000)])
+    assert count_metrics(encode_metrics(long)) == 5

@@ -144,3 +144,10 @@ def test_pages_are_counted(site: Site) -> None:
         ("static", "get", "200"): 1,
         ("static", "get", "404"): 1,
     }
+
+
+def test_a_group_of_many_families_is_cut(site: Site) -> None:
+    """Of a group's families the first 100 are listed, and the others counted."""
+    site.push("job/a", b"".join(b"x%03d 1\n" % number for number in range(150)))
+    text = " ".join(Page(site.get("/").text).text.split())
+    assert ("x099 untyped 1" in text, "x100" in text, "and 50 more" in text) == (True, False, True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gzip
+import socket
 import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from tests.harness import Gateway, Reply
+from tests.harness import Gateway, Reply, poll
 
 LATENCY_SECONDS = 0.2
 """The design's own rule: health and scrapes answer within 200 ms while a writer holds the lock."""
@@ -53,6 +55,23 @@ def seconds_to_answer(gateway: Gateway, path: str) -> float:
     return time.monotonic() - begun
 
 
+def await_queue(gateway: Gateway) -> None:
+    """Wait until a worker sleeps in the queue for the writers' lock: /proc/locks shows who does, with an arrow."""
+    inode = (gateway.directory / "pushgateway.db-lock").stat().st_ino
+
+    def queued() -> bool:
+        lines = Path("/proc/locks").read_text().splitlines()
+        return any("->" in line and f":{inode} " in line for line in lines)
+
+    poll(queued, seconds=4, what="a writer in the queue")
+
+
+def listens(gateway: Gateway) -> bool:
+    """Whether the gateway takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(gateway.address) == 0
+
+
 def has(gateway: Gateway, job: str) -> bool:
     """Whether a group of this job is exposed."""
     return f'job="{job}"' in gateway.get("/metrics").text
@@ -71,8 +90,9 @@ def test_reads_answer_while_writers_wait(gateway: Gateway) -> None:
                 measured.append(seconds_to_answer(gateway, path))
             time.sleep(0.02)
     assert {path for path, measured in times.items() if statistics.median(measured) > LATENCY_SECONDS} == set()
-    # The margin is for a busy machine; a read that waited for the writer would take seconds.
-    assert max(max(measured) for measured in times.values()) < 5 * LATENCY_SECONDS
+    # The slowest in a hundred belong to a busy machine; reads that waited for the writer would be most of them.
+    slowest = {path: statistics.quantiles(measured, n=100)[98] for path, measured in times.items()}
+    assert max(slowest.values()) < HOLD_SECONDS / 2, slowest
     assert {reply.result().status for reply in small} <= {200, 503}
     assert [reply.result().status for reply in large] == [200]
 
@@ -83,7 +103,7 @@ def test_waiting_pushes_are_stored_after_the_release(gateway: Gateway) -> None:
     with ThreadPoolExecutor(len(paths)) as threads:
         with held_lock(gateway):
             replies = send(threads, gateway, *paths)
-            time.sleep(0.5)
+            await_queue(gateway)
             assert not any(reply.done() for reply in replies)
             assert not has(gateway, "patient")
         assert [reply.result().status for reply in replies] == [200] * len(paths)
@@ -107,13 +127,13 @@ def test_deletes_and_wipes_wait_too(gateway: Gateway) -> None:
     with ThreadPoolExecutor(2) as threads:
         with held_lock(gateway):
             deletion = threads.submit(gateway.delete, "job/doomed")
-            time.sleep(0.2)
+            await_queue(gateway)
             assert has(gateway, "doomed")
         assert deletion.result().status == 202
         assert not has(gateway, "doomed")
         with held_lock(gateway):
             wipe = threads.submit(gateway.request, "PUT", "/api/v1/admin/wipe")
-            time.sleep(0.2)
+            await_queue(gateway)
             assert has(gateway, "stored")
         assert wipe.result().status == 202
     assert not has(gateway, "stored")
@@ -127,6 +147,29 @@ def test_large_and_compressed_bodies(gateway: Gateway) -> None:
     assert gateway.push("job/big", LARGE + b"broken", method="PUT").status == 400
     text = gateway.get("/metrics").text
     assert text.count('job="big"') == text.count('job="gzip"') == 8000 + 2
+
+
+def test_small_bodies_do_not_wait_for_giants(gateway: Gateway) -> None:
+    """While giants take all the time that they are given, small bodies are taken, compressed or not."""
+    giant = gzip.compress(b"".join(b'giant{n="%d"} 1\n' % number for number in range(200_000)))
+    encoded = {"Content-Encoding": "gzip"}
+    with ThreadPoolExecutor(4) as threads:
+        giants = [threads.submit(gateway.push, f"job/giant/instance/{n}", giant, headers=encoded) for n in range(4)]
+        small = [gateway.push("job/small", gzip.compress(b"x 1\n"), headers=encoded).status for _ in range(5)]
+        small.append(gateway.push("job/small", LARGE).status)
+        assert small == [200] * 6
+        assert not all(reply.done() for reply in giants)
+        assert {reply.result().status for reply in giants} == {200}
+    for n in range(4):
+        gateway.delete(f"job/giant/instance/{n}")
+
+
+def test_bombs_are_not_inflated_for_health(gateway: Gateway) -> None:
+    """A compressed body for a page that reads none costs no more than its beginning, whatever path ends like health."""
+    bomb = gzip.compress(bytes(10**7)) * 100
+    encoded = {"Content-Encoding": "gzip"}
+    for path, status in (("/-/healthy", 200), ("/x/-/healthy", 404), ("/metrics/job/a/-/ready", 405)):
+        assert gateway.request("GET", path, bomb, encoded).status == status
 
 
 def test_writers_of_all_workers_share_the_lock(gateway: Gateway) -> None:
@@ -144,9 +187,9 @@ def test_stop_while_a_push_waits() -> None:
         assert gateway.push("job/first", b"x 1\n").status == 200
         with held_lock(gateway):
             [reply] = send(threads, gateway, "job/waiting")
-            time.sleep(0.5)
+            await_queue(gateway)
             stopped = threads.submit(gateway.terminate)
-            time.sleep(0.5)
+            poll(lambda: not listens(gateway), seconds=10, what="the stop to begin")
         assert (reply.result().status, stopped.result()) == (200, 0)
         gateway.start()
         assert has(gateway, "waiting")
@@ -158,7 +201,7 @@ def test_stop_while_the_lock_is_held() -> None:
         assert gateway.push("job/first", b"x 1\n").status == 200
         with held_lock(gateway):
             [reply] = send(threads, gateway, "job/never")
-            time.sleep(0.5)
+            await_queue(gateway)
             assert gateway.terminate(timeout_seconds=20) == 0
             assert reply.result().status == 503
         gateway.start()

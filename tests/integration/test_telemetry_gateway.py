@@ -94,5 +94,6 @@ def test_processes_are_the_arbiter_and_its_workers(tmp_path: Path) -> None:
             pids = [gateway.pid, *workers(gateway.pid)]
             resident = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
             resident *= os.sysconf("SC_PAGESIZE")
-            assert 0.8 * resident < values["process_resident_memory_bytes"] < 1.25 * resident
+            # Taken a moment apart; one process of the three alone would be a third or less.
+            assert 0.6 * resident < values["process_resident_memory_bytes"] < 1.7 * resident
             assert values["process_open_fds"] > 3 * len(pids)

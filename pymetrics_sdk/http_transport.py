@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import encodings.idna  # noqa: F401 -- else the first name resolution does it, when a fork may come
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -27,6 +28,8 @@ from pymetrics_sdk.transport import Deadline, Request, Response
 __all__ = ["HttpTransport"]
 
 _MIN_TIMEOUT_SECONDS = 0.001
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_USERINFO = re.compile(r"//[^/\s]*@")
 
 
 class _Timer:
@@ -146,26 +149,40 @@ class _NoAuth(AuthBase):
 
 
 class _BearerAuth(AuthBase):
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, token: str) -> None:
+        self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {_token(self._settings)}"
+        request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
 
 def _token(settings: Settings) -> str:
+    """Return the bearer token, as its file is now.
+
+    Raises:
+        ConfigError: It is no token. The message does not repeat it.
+        TransportError: Its file cannot be read, or is empty, as one that is being rotated may be for a moment.
+    """
     if not settings.token_file:
-        return settings.token
-    try:
-        return Path(settings.token_file).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise TransportError(f"the token file cannot be read: {error}") from error
+        token, setting = settings.token, "PYMETRICS_TOKEN"
+    else:
+        setting = "PYMETRICS_TOKEN_FILE"
+        try:
+            token = Path(settings.token_file).read_text(encoding="ascii", errors="replace").strip()
+        except OSError as error:
+            raise TransportError(f"the token file cannot be read: {error}") from error
+        if not token:
+            raise TransportError("the token file is empty")
+    # Else requests refuses the header with an error that quotes it, or sends what ends the header early.
+    if not _TOKEN.fullmatch(token):
+        raise ConfigError(setting, "is no token; expected one line of ASCII characters without spaces")
+    return token
 
 
 def _auth(settings: Settings) -> AuthBase:
     if settings.token_file or settings.token:
-        return _BearerAuth(settings)
+        return _BearerAuth(_token(settings))
     if settings.username:
         return HTTPBasicAuth(settings.username.encode(), settings.password.encode())
     return _NoAuth()
@@ -197,7 +214,7 @@ class HttpTransport:
 
     def __init__(self, settings: Settings) -> None:
         self._timer = _Timer()
-        self._auth = _auth(settings)
+        self._settings = settings
         self._session = requests.Session()
         self._session.verify = settings.ca_file or True
         adapter = _Adapter(self._timer, _tls_context(settings, self._timer))
@@ -210,21 +227,32 @@ class HttpTransport:
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineError
+        auth = _auth(self._settings)
         try:
             answer = self._session.request(
                 request.method,
                 request.url,
                 data=request.body,
                 headers=dict(request.headers),
-                auth=self._auth,
+                auth=auth,
                 allow_redirects=False,
                 stream=True,
                 timeout=remaining,
             )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except ValueError as error:
+            # A URL, a proxy's URL or a header that cannot be: the message quotes it with the secrets in it, so neither
+            # that nor the exception goes on; and it will not be any different the next time.
+            self._session.close()
+            raise ConfigError("the gateway, a proxy or a header", f"cannot be used: {type(error).__name__}") from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             self._session.close()
             raise _translated(error) from error
-        body = _read(answer, request.max_body_bytes)
+        if request.method != "GET" and answer.ok and answer.headers.get("content-length") != "0":
+            # The status has said everything, and the end of a body nobody reads may be a long time coming.
+            answer.close()
+            body = b""
+        else:
+            body = _read(answer, request.max_body_bytes)
         return Response(answer.status_code, body, {name.lower(): value for name, value in answer.headers.items()})
 
     def close(self) -> None:
@@ -262,5 +290,5 @@ def _translated(error: BaseException) -> TransportError:
     cause = reason.__cause__ if isinstance(reason, urllib3.exceptions.NewConnectionError) else reason
     if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):
         return DeadlineError()
-    # Without the connection's own name, which urllib3 puts in front.
-    return TransportError(str(reason).rpartition("): ")[2] or type(reason).__name__)
+    # Without the connection's own name, which urllib3 puts in front, and without anybody's credentials.
+    return TransportError(_USERINFO.sub("//", str(reason).rpartition("): ")[2]) or type(reason).__name__)

@@ -25,7 +25,7 @@ FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 2.0
 """Full jitter: each wait is a random part of min(0.1 s * 2^n, 2 s), so that a thousand jobs that lost the same gateway
 do not come back in step."""
-_USERINFO = re.compile(r"//[^/@]*@")
+_USERINFO = re.compile(r"//[^/\s]*@")
 RETRIED = frozenset({408, 425, 429, *range(500, 600)})
 
 
@@ -39,6 +39,7 @@ class Outcome:
         status: The last HTTP status; None if no answer came.
         attempts: Requests sent.
         seconds: How long it took.
+        final: Whether trying again cannot help.
     """
 
     ok: bool
@@ -46,6 +47,7 @@ class Outcome:
     status: int | None = None
     attempts: int = 0
     seconds: float = 0.0
+    final: bool = False
 
     def check(self) -> None:
         """Return if the gateway took the push.
@@ -123,7 +125,8 @@ class Client:
         outcome = self._until_done(request, deadline)
         if outcome.status != 400 or not fallback or fallback == body:
             return outcome
-        rescue = self._until_done(dataclasses.replace(request, body=fallback), deadline)
+        # Plain, so that this is one request whatever the gateway thinks of gzip.
+        rescue = self._until_done(dataclasses.replace(request, body=fallback), deadline, plain_only=True)
         rescued = "; the run itself was pushed, without the job's own metrics" if rescue.ok else ""
         return dataclasses.replace(
             outcome,
@@ -157,10 +160,9 @@ class Client:
             self._transport = open_transport(self._settings)
         return self._transport
 
-    def _until_done(self, request: Request, deadline: Deadline) -> Outcome:
+    def _until_done(self, request: Request, deadline: Deadline, *, plain_only: bool = False) -> Outcome:
         started = self._clock()
         attempts = 0
-        plain_only = False
         outcome = Outcome(ok=False, reason="the push deadline has passed")
         while deadline.remaining() > 0:
             attempts += 1
@@ -173,19 +175,13 @@ class Client:
                 # A proxy or gateway that does not know gzip reads the compressed bytes as text. Once more, plain.
                 plain_only = True
                 continue
-            if outcome.status is not None and outcome.status not in RETRIED:
+            if outcome.final:
                 break
             delay = self._delay(attempts, retry_after)
             if delay >= deadline.remaining():
                 break
             self._sleep(delay, deadline)
-        return Outcome(
-            ok=outcome.ok,
-            reason=outcome.reason,
-            status=outcome.status,
-            attempts=attempts,
-            seconds=self._clock() - started,
-        )
+        return dataclasses.replace(outcome, attempts=attempts, seconds=self._clock() - started)
 
     def _attempt(self, request: Request, deadline: Deadline, before: Outcome | None) -> tuple[Outcome, float | None]:
         started = self._clock()
@@ -197,7 +193,7 @@ class Client:
                 return before, None  # "Connection refused" says more than that the time for another attempt was short
             return Outcome(ok=False, reason=f"{self._settings.gateway_url} cannot be reached: {error}"), None
         except ConfigError as error:
-            return Outcome(ok=False, reason=str(error), status=0), None
+            return Outcome(ok=False, reason=str(error), final=True), None
         outcome = judge(response)
         result = "ok" if outcome.ok else "retried" if response.status in RETRIED else "refused"
         self._on_attempt(result, self._clock() - started)
@@ -214,14 +210,17 @@ class Client:
 def judge(response: Response) -> Outcome:
     """Say what an answer means for the push that it answers."""
     if 200 <= response.status < 300:
-        return Outcome(ok=True, status=response.status)
+        return Outcome(ok=True, status=response.status, final=True)
     if 300 <= response.status < 400:
         location = _USERINFO.sub("//", response.headers.get("location", "nowhere"))
         reason = f"the gateway redirects to {location} ({response.status}); pushes follow no redirect: set that URL"
-        return Outcome(ok=False, reason=reason, status=response.status)
+        return Outcome(ok=False, reason=reason, status=response.status, final=True)
     text = response.body[:MAX_REASON_BYTES].decode("utf-8", "replace").strip()
     return Outcome(
-        ok=False, reason=f"the gateway answered {response.status}: {text or 'no reason given'}", status=response.status
+        ok=False,
+        reason=f"the gateway answered {response.status}: {text or 'no reason given'}",
+        status=response.status,
+        final=response.status not in RETRIED,
     )
 
 

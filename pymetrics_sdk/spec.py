@@ -30,7 +30,7 @@ class JobSpec:
         grace_seconds: How late a scheduled start may be; None without a schedule.
         max_runtime_seconds: None for no limit.
         heartbeat_seconds: None for no heartbeats.
-        gateway: URL; "" to take it from the environment.
+        gateway: URL, perhaps with a password in it; "" to take it from the environment.
         labels: Further grouping labels.
         on_push_error: None to take it from PYMETRICS_STRICT.
         timeout_seconds: Total deadline of the final push; None to take it from the environment.
@@ -42,7 +42,7 @@ class JobSpec:
     grace_seconds: float | None = None
     max_runtime_seconds: float | None = None
     heartbeat_seconds: float | None = None
-    gateway: str = ""
+    gateway: str = field(default="", repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
     on_push_error: FailurePolicy | None = None
     timeout_seconds: float | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -102,6 +104,19 @@ def test_a_resolver_that_hangs_is_given_up() -> None:
     assert seconds < DEADLINE_SECONDS + 2
 
 
+def test_the_body_of_a_good_answer_is_not_waited_for() -> None:
+    """Once the gateway has taken the push, an answer's body that never ends costs the job nothing."""
+
+    def taken(connection: socket.socket, stop: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        stop.wait(20.0)
+
+    with ScriptedGateway([taken]) as gateway:
+        status, _, error, seconds = run(gateway.url, timeout="15s")
+        assert (status, error, len(gateway.finals)) == (0, "", 1)
+    assert seconds < 10
+
+
 def test_503_then_200_is_a_success() -> None:
     """A gateway that restarts takes the second attempt, and the body is the same."""
     with ScriptedGateway([reply(503, "starting"), reply(503, retry_after="0"), reply(200)]) as gateway:
@@ -120,11 +135,11 @@ def test_retry_after_is_obeyed_within_the_deadline() -> None:
 
 
 def test_400_is_sent_again_plain_and_then_no_more() -> None:
-    """A gateway that cannot read gzip gets the body once more as it is; a second 400 ends it."""
+    """A gateway that cannot read gzip gets the body once more as it is, then once without the job's own metrics."""
     with ScriptedGateway([reply(400, "bad")] * 5) as gateway:
         run(gateway.url)
         encodings = [each.headers.get("content-encoding") for each in gateway.finals]
-    assert encodings == ["gzip", None]
+    assert encodings == ["gzip", None, None]
 
 
 def test_strict_mode_raises_after_a_successful_run() -> None:
@@ -182,6 +197,29 @@ def test_a_token_file_is_read_at_every_push(tmp_path: Path) -> None:
     status, _, error, _ = run("http://127.0.0.1:9", PYMETRICS_TOKEN_FILE=str(tmp_path / "none"))
     assert status == 0
     assert "token file cannot be read" in error
+
+
+@pytest.mark.parametrize("content", ["hunter2\nsecond", "hunter2 x", "hunter2\u00e4", "hunter2\x00"])
+def test_a_token_that_is_none_is_refused_once_and_never_shown(tmp_path: Path, content: str) -> None:
+    """What cannot stand in a header is said to be no token, without its text, and is not tried again and again."""
+    file = tmp_path / "token"
+    file.write_text(content)
+    with ScriptedGateway([reply(200)]) as gateway:
+        status, out, error, _ = run(gateway.url, PYMETRICS_TOKEN_FILE=str(file))
+        assert gateway.received == []
+    assert (status, out) == (0, "42")
+    assert "PYMETRICS_TOKEN_FILE: is no token" in error
+    assert "after 1 attempts" in error
+    assert "hunter2" not in error
+
+
+@pytest.mark.parametrize("proxy", ["http://user:hunter2@:x", "http://user:hunter2@[", "http://user:hunter2@"])
+def test_a_proxys_password_is_never_shown(proxy: str) -> None:
+    """The libraries below quote a proxy URL that cannot be used, password and all; here only the error is named."""
+    status, out, error, _ = run("http://127.0.0.1:9", HTTP_PROXY=proxy, NO_PROXY="", no_proxy="")
+    assert (status, out) == (0, "42")
+    assert "the final push" in error
+    assert "hunter2" not in error
 
 
 def test_a_dead_proxy_fails_the_push_and_nothing_else() -> None:

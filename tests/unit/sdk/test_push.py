@@ -12,6 +12,7 @@ from pymetrics_sdk.environment import Settings
 from pymetrics_sdk.errors import TransportError
 from pymetrics_sdk.grouping import GroupingKey
 from pymetrics_sdk.push import Client, Outcome
+from pymetrics_sdk.spec import JobSpec
 from pymetrics_sdk.transport import SCHEMES, Deadline, Request, Response
 
 KEY = GroupingKey.of("x")
@@ -171,3 +172,22 @@ def test_a_deadline_can_be_shortened_and_cancelled() -> None:
     assert deadline.remaining() == 2.0
     deadline.cancel()
     assert deadline.remaining() == 0.0
+
+
+def test_retry_after_zero_is_no_leave_to_hammer(play: Any) -> None:
+    """A gateway that says "at once" is still given the wait that every other refusal gets."""
+    scene = play(Response(503, headers={"retry-after": "0"}))
+    scene.push()
+    assert scene.waits[:3] == [0.1, 0.2, 0.4]
+
+
+@pytest.mark.parametrize("value", ["\u00b2", "\u0663", "99999999999999999999 Jan"])
+def test_a_retry_after_that_is_no_number_is_ignored(play: Any, value: str) -> None:
+    """Digits that are none to HTTP are as good as no header."""
+    scene = play(Response(503, headers={"retry-after": value}), Response(200))
+    assert scene.push().ok
+
+
+def test_a_job_does_not_show_its_gateways_password() -> None:
+    """The representation of a job's promises, which ends up in logs, holds no URL."""
+    assert "hunter2" not in repr(JobSpec.of("x", gateway="http://user:hunter2@gw:9091"))

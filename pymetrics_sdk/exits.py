@@ -1,26 +1,36 @@
 """How did a run end, and what happens to the signal that ended it?
 
 The signal handler only records the signal and raises in the main thread: the stack unwinds as for any exception, no
-lock of a metric stays held, the run's end pushes. When the last run of the main thread is over, the signal is delivered
-again with its default action, so that the parent process sees what it would have seen without the SDK.
+lock of a metric stays held, the run's end pushes. When the last run of the main thread is over, the runs of other
+threads are pushed as cancelled and the signal is delivered again with its default action, so that the parent process
+sees what it would have seen without the SDK. A stack that unwinds slowly gets the time of a push, and no more.
 """
 
 from __future__ import annotations
 
+import _thread
+import contextlib
+import importlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from pymetrics_sdk import cells
 from pymetrics_sdk.errors import Skip
 
-__all__ = ["Exit", "Result", "SignalExit", "SignalWatch", "classify", "watch"]
+__all__ = ["Exit", "Result", "Runs", "SignalExit", "SignalWatch", "classify", "watch"]
+
+UNWIND_SECONDS = 0.5
+"""How long a stack may take to unwind before its runs are pushed for it: with the push's own deadline and slack, the
+process ends within that deadline and a second."""
+POLL_SECONDS = 0.05
 
 
 class Result(StrEnum):
@@ -116,36 +126,116 @@ def exit_code(error: SystemExit) -> int:
     return error.code & 0xFF if isinstance(error.code, int) else 1
 
 
+class Runs(Protocol):
+    """The runs of this process, as the end of the process needs them."""
+
+    def patience_seconds(self) -> float:
+        """Return the longest push deadline of an open run."""
+
+    def end_all(self, signum: int) -> None:
+        """End every open run as cancelled and push it, all at once."""
+
+    def clean_up(self) -> None:
+        """Do what atexit does not get to do, since a signal's default action skips it."""
+
+
+def _nothing() -> None:
+    """Stand for whoever holds signals without a push that a second one could end."""
+
+
 class SignalWatch:
     """Watches SIGTERM and SIGINT while the main thread is inside a run.
 
     A signal that was ignored stays ignored. A handler of the job's own stays in charge: it is called at once, and what
     it does (set a flag, raise, exit) happens as it would without the SDK. A signal whose default action ends the
-    process is raised in the main thread.
+    process is raised in the main thread. Should the stack take longer than `UNWIND_SECONDS` to unwind (a
+    ThreadPoolExecutor waits for its threads, an outer run does not know of the signal yet), a thread made for it pushes
+    every open run as cancelled; the process ends when it has unwound, and in any case when the push deadline, counted
+    from the signal, is over.
+
+    Python sets handlers only in the main thread. So a process whose runs are all in other threads dies by a signal as
+    it would without the SDK, unpushed, unless the main thread is in a run too; and while the main thread is inside a
+    call into C that never returns to the interpreter, no handler runs.
+
+    Args:
+        unwind_seconds: How long the main thread has before its runs are pushed from another thread.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self) -> None:
+    def __init__(self, *, unwind_seconds: float = UNWIND_SECONDS) -> None:
         self.received: int | None = None
         self.fatal: int | None = None
+        self.runs: Runs | None = None
+        self._unwind_seconds = unwind_seconds
         self._depth = 0
-        self._holding = 0
         self._previous: dict[int, Any] = {}
         self._held: list[int] = []
-        self._on_second: list[Callable[[], None]] = []
+        self._holders: list[Callable[[], None]] = []
+        self._hurried = False
 
     def enter(self) -> bool:
-        """Begin to watch; False outside the main thread, where Python sets no handlers."""
-        if threading.current_thread() is not threading.main_thread():
+        """Begin to watch, and hold what arrives until `release`; False outside the main thread."""
+        if not _in_main_thread():
             return False
-        if self._depth == 0:
-            for signum in self.SIGNALS:
-                # KeyboardInterrupt unwinds the stack without our help, and asyncio.run looks for just that handler.
-                if signal.getsignal(signum) is not signal.default_int_handler:
-                    self._install(signum)
+        self._holders.append(_nothing)
+        for signum in self.SIGNALS:
+            # KeyboardInterrupt unwinds the stack without our help, and asyncio.run looks for just that handler.
+            if self._depth == 0 and signal.getsignal(signum) is not signal.default_int_handler:
+                self._install(signum)
         self._depth += 1
         return True
+
+    def release(self) -> None:
+        """Let signals act again after `enter`; what waited acts now.
+
+        Raises:
+            SignalExit: A signal arrived whose default action ends the process.
+            BaseException: What the handler of another signal raises.
+        """
+        self._holders.remove(_nothing)
+        self._act_on_held()
+
+    def hold(self, on_second: Callable[[], None]) -> bool:
+        """Let signals wait from now on: the final push is under way. False outside the main thread.
+
+        Args:
+            on_second: Called from the handler when a further signal arrives: whoever sends two is out of patience.
+        """
+        if not _in_main_thread():
+            return False
+        self._holders.append(on_second)
+        self._install(signal.SIGINT)
+        return True
+
+    def leave(self, on_second: Callable[[], None] | None) -> None:
+        """End watching; what arrived acts, in an outer run too: it must not wait for that run's own end.
+
+        Outside the main thread, as when a generator that began there is closed elsewhere, the handlers stay until the
+        main thread next enters or leaves a run, or gets a signal.
+
+        Args:
+            on_second: What `hold` was given; None if it held nothing.
+
+        Raises:
+            SignalExit: A signal arrived whose default action ends the process, and another run is still open.
+            KeyboardInterrupt: SIGINT arrived while it was held.
+        """
+        try:
+            # First: what arrives between a handler's end and its replacement would be lost.
+            if self._depth == 1 and _in_main_thread():
+                self._restore()
+        finally:
+            self._depth -= 1
+            if on_second in self._holders:
+                self._holders.remove(on_second)
+        if _in_main_thread():
+            self._act_on_held()
+
+    def end(self) -> None:
+        """End the process by the signal that it got, if it got one: called at exit."""
+        if self.fatal is not None:
+            self._end_process(self.fatal)
 
     def _install(self, signum: int) -> None:
         previous = signal.getsignal(signum)
@@ -156,72 +246,106 @@ class SignalWatch:
             except ValueError:
                 del self._previous[signum]  # a subinterpreter, as in mod_wsgi: it has no signals
 
-    def hold(self, on_second: Callable[[], None]) -> None:
-        """Let signals wait from now on: the final push is under way.
-
-        Args:
-            on_second: Called from the handler when a further signal arrives: whoever sends two is out of patience.
-        """
-        self._holding += 1
-        self._on_second.append(on_second)
-        self._install(signal.SIGINT)
-
-    def leave(self) -> None:
-        """End watching; the last to leave delivers what arrived.
-
-        Raises:
-            KeyboardInterrupt: SIGINT arrived while it was held.
-        """
-        self._holding -= 1
-        self._on_second.pop()
-        self._depth -= 1
-        if self._depth == 0:
-            self._restore()
-            self._deliver()
-
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         previous = self._previous.get(signum, signal.SIG_DFL)
         again = self.received is not None
         self.received = signum
         if previous is signal.SIG_DFL:
-            self.fatal = signum
-        if self._holding:
+            self._note_fatal(signum)
+        if self._holders:
             self._held.append(signum)
             if again:
-                for action in self._on_second:
+                self._hurried = True
+                for action in self._holders:
                     action()
         elif previous is signal.SIG_DFL:
             raise SignalExit(signum)
         else:
             previous(signum, frame)
 
+    def _note_fatal(self, signum: int) -> None:
+        if self.fatal is None:
+            self.fatal = signum
+            # Not threading.Thread: its start takes locks that the interrupted code may hold.
+            with contextlib.suppress(RuntimeError):
+                _thread.start_new_thread(self._guard, (signum,))
+
+    def _guard(self, signum: int) -> None:
+        """End the process in time, should the main thread not."""
+        noted_at = time.monotonic()
+        try:
+            time.sleep(self._unwind_seconds)
+            if self.runs is not None:
+                ends_at = noted_at + self.runs.patience_seconds()
+                self.runs.end_all(signum)
+                while time.monotonic() < ends_at and not self._hurried:
+                    time.sleep(POLL_SECONDS)
+        finally:
+            self._die(signum)
+
     def _restore(self) -> None:
         for signum, previous in self._previous.items():
             if signal.getsignal(signum) == self._handle:
                 signal.signal(signum, previous)
 
-    def _deliver(self) -> None:
-        held, previous, fatal = self._held, self._previous, self.fatal
-        self.received, self._held, self._previous, self.fatal = None, [], {}, None
-        if fatal is not None:
-            die(fatal)
-        for signum in dict.fromkeys(held):
-            handler = previous[signum]
+    def _act_on_held(self) -> None:
+        if self._holders:
+            return
+        held, self._held = self._held, []
+        handlers = [(signum, self._previous.get(signum, signal.SIG_DFL)) for signum in dict.fromkeys(held)]
+        if self._depth == 0:
+            self.end()
+            self.received, self._previous = None, {}
+        elif self._previous.get(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._previous.pop(signal.SIGINT))
+        for signum, handler in handlers:
+            if handler is signal.SIG_DFL:
+                raise SignalExit(signum)
             handler(signum, None)
+
+    def _end_process(self, signum: int) -> NoReturn:
+        if self.runs is not None:
+            self.runs.end_all(signum)
+        self._die(signum)
+
+    def _die(self, signum: int) -> NoReturn:
+        try:
+            if self.runs is not None:
+                self.runs.clean_up()
+        finally:
+            die(signum)
 
     def forget(self) -> None:
         """Put the previous handlers back: a forked child is not the process whose runs are watched."""
-        self._restore()
-        on_second: list[Callable[[], None]] = []
-        self._depth, self._holding, self._previous, self._on_second = 0, 0, {}, on_second
+        if _in_main_thread():
+            self._restore()
+        holders: list[Callable[[], None]] = []
+        self._depth, self._previous, self._holders, self._hurried = 0, {}, holders, False
         self.received, self._held, self.fatal = None, [], None
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def die(signum: int) -> NoReturn:
     """End this process by a signal's default action; as PID 1, for which the kernel ignores it, by exit status."""
-    signal.signal(signum, signal.SIG_DFL)
-    os.kill(os.getpid(), signum)
-    os._exit(128 + signum)
+    try:
+        _set_default_action(signum)
+        os.kill(os.getpid(), signum)
+    finally:
+        os._exit(128 + signum)
+
+
+def _set_default_action(signum: int) -> None:
+    if _in_main_thread():
+        signal.signal(signum, signal.SIG_DFL)
+    else:
+        # What signal.signal calls once it has made sure that it is in the main thread, whose help cannot be had here.
+        ctypes: Any = importlib.import_module("ctypes")
+        set_handler = ctypes.pythonapi.PyOS_setsig
+        set_handler.argtypes, set_handler.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        set_handler(signum, None)
 
 
 watch = SignalWatch()

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextvars import Token
+from threading import RLock
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -76,7 +77,11 @@ class Life:
         self._timer = timer
         self._watch_signals = watch_signals
         self._watching = False
-        self._holding = False
+        self._holder: Callable[[], None] | None = None
+        self._ending = RLock()
+        self._finish: Finish | None = None
+        self._reported = False
+        self._slot: float | None = None
         self._owner_pid = os.getpid()
         self._pusher: Pusher | None = None
         self._sequence = 0
@@ -91,50 +96,66 @@ class Life:
         """
         self._started_at = self._clock()
         self._started = self._timer()
-        self._slot = self.spec.schedule.slot_of(self._started_at) if self.spec.schedule else None
-        self._usage = resources.read_usage(children=False)
-        self._children_usage = resources.read_usage(children=True)
+        # First, and signals wait until the run can be ended: one that came between would leave it open.
+        self._watching = self._watch_signals and watch.enter()
         cells.open_scope(self.scope)
-        _lives[self.scope] = self
+        _open_runs.lives[self.scope] = self
+        _register_atexit()
         if activate:
             self._token = cells.current.set(self.scope)
         try:
+            self._slot = self.spec.schedule.slot_of(self._started_at) if self.spec.schedule else None
+            self._usage = resources.read_usage(children=False)
+            self._children_usage = resources.read_usage(children=True)
             self._open_pusher()
         except Exception:
             telemetry.count_internal_error("starting a run")
-        self._watching = self._watch_signals and watch.enter()
+        if self._watching:
+            try:
+                watch.release()
+            except BaseException as error:
+                self.complete(self.begin_end(error))
+                raise
         return self.run
 
     def begin_end(self, error: BaseException | None, *, ended: Exit | None = None) -> Finish | None:
         """Note how the run ended and begin the final push; None if there is nothing to wait for.
 
+        May be called again, from another thread too: the first call decides, the others get the same push.
+
         Args:
             error: What left the run's block.
             ended: How it ended, where the caller knows better.
         """
-        if os.getpid() != self._owner_pid or self._ended is not None:
+        if os.getpid() != self._owner_pid:
             return None
         deadline = Deadline(self.timeout_seconds)
-        if self._watching:
-            self._holding = True
-            watch.hold(deadline.cancel)
-        try:
-            self._ended = ended or self._classify(error)
-            if error is not None:
-                self.run.count_exception(error)
-            facts = self._facts(self._ended)
-            if self._pusher is None:
-                return None
-            return self._pusher.finish(lambda client, limit: self._push_final(client, limit, facts), deadline)
-        except Exception:
-            telemetry.count_internal_error("ending a run")
+        if self._watching and self._holder is None and watch.hold(deadline.cancel):
+            self._holder = deadline.cancel
+        with self._ending:
+            if self._ended is None:
+                try:
+                    self._finish = self._end(error, ended, deadline)
+                except Exception:
+                    telemetry.count_internal_error("ending a run")
+            return self._finish
+
+    def _end(self, error: BaseException | None, ended: Exit | None, deadline: Deadline) -> Finish | None:
+        self._ended = ended or self._classify(error)
+        if error is not None:
+            self.run.count_exception(error)
+        pusher = self._pusher
+        if pusher is None:
             return None
+        facts = self._facts(self._ended)
+        return pusher.finish(lambda client, limit: self._push_final(client, limit, facts), deadline)
 
     def complete(self, finish: Finish | None) -> None:
         """Wait for the final push and let go of everything.
 
         Raises:
             PushError: The push failed, the run did not, and the job asked to be told.
+            SignalExit: A signal arrived during the push that has to end an outer run too.
             KeyboardInterrupt: It arrived during the push.
         """
         try:
@@ -145,11 +166,17 @@ class Life:
             if outcome is not None and not outcome.ok:
                 self._report_failure(outcome)
         finally:
-            if self._holding:
-                self._holding = False
-                if watch.fatal is not None and not _lives:
-                    children.remove()  # the signal ends the process without any atexit function
-                watch.leave()
+            if self._watching and os.getpid() == self._owner_pid:
+                self._watching = False
+                watch.leave(self._holder)
+
+    def log_failure(self, outcome: Outcome) -> None:
+        """Say once that the final push failed, if it did."""
+        if not outcome.ok and not self._reported:
+            self._reported = True
+            logger.warning(
+                "the final push of %s failed after %d attempts: %s", self.target.key, outcome.attempts, outcome.reason
+            )
 
     @property
     def timeout_seconds(self) -> float:
@@ -163,7 +190,7 @@ class Life:
 
     def _let_go(self) -> None:
         cells.close_scope(self.scope)
-        _lives.pop(self.scope, None)
+        _open_runs.lives.pop(self.scope, None)
         if self._token is not None:
             token, self._token = self._token, None
             try:
@@ -173,9 +200,7 @@ class Life:
                 cells.current.set(None)
 
     def _report_failure(self, outcome: Outcome) -> None:
-        logger.warning(
-            "the final push of %s failed after %d attempts: %s", self.target.key, outcome.attempts, outcome.reason
-        )
+        self.log_failure(outcome)
         policy = self.spec.on_push_error or ("raise" if self.target.settings.strict else "log")
         if policy == "raise" and self._ended is not None and self._ended.result.is_good:
             outcome.check()
@@ -202,7 +227,6 @@ class Life:
         telemetry.announce_errors()
         client = Client(self.target.settings, on_attempt=telemetry.count_attempt)
         self._pusher = Pusher(client, heartbeat=self._push_heartbeat, heartbeat_seconds=self.spec.heartbeat_seconds)
-        _register_atexit()
         facts = self._facts(None)
         self._pusher.send_soon(lambda client, deadline: self._push_start(client, deadline, facts))
 
@@ -311,8 +335,32 @@ async def complete_async(life: Life, error: BaseException | None) -> None:
         life.complete(finish)
 
 
-_lives: dict[Scope, Life] = {}
+class _OpenRuns:
+    """The runs that have begun and not ended, and their end when the process is to end."""
+
+    def __init__(self) -> None:
+        self.lives: dict[Scope, Life] = {}
+
+    def patience_seconds(self) -> float:
+        """Return the longest push deadline of an open run."""
+        return max((life.timeout_seconds for life in list(self.lives.values())), default=0.0)
+
+    def end_all(self, signum: int) -> None:
+        """End every open run as cancelled; all pushes are under way at once, so that this takes one deadline."""
+        ended = Exit(Result.CANCELLATION, 128 + signum)
+        ending = [(life, life.begin_end(None, ended=ended)) for life in list(self.lives.values())]
+        for life, finish in ending:
+            if finish is not None:
+                life.log_failure(finish.wait())
+
+    def clean_up(self) -> None:
+        """Delete what child processes left."""
+        children.remove()
+
+
+_open_runs = _OpenRuns()
 _atexit_registered: list[bool] = []
+watch.runs = _open_runs
 
 
 def _register_atexit() -> None:
@@ -324,14 +372,15 @@ def _register_atexit() -> None:
 def _end_open_runs() -> None:
     """End what the program left open: a run in a daemon thread, a generator that nobody finished."""
     error = getattr(sys, "last_value", None)
-    for life in list(_lives.values()):
-        ended = None if isinstance(error, Exception) else Exit(Result.CANCELLATION)
-        life.complete(life.begin_end(error, ended=ended))
+    for life in list(_open_runs.lives.values()):
+        cancelled = Exit(Result.CANCELLATION, 0 if watch.fatal is None else 128 + watch.fatal)
+        life.complete(life.begin_end(error, ended=None if isinstance(error, Exception) else cancelled))
+    watch.end()
 
 
 def newest_life(spec: JobSpec) -> Life | None:
     """Return the open run of a job that began last."""
-    return next((life for life in reversed(_lives.values()) if life.spec is spec), None)
+    return next((life for life in reversed(_open_runs.lives.values()) if life.spec is spec), None)
 
 
-cells.forked.append(_lives.clear)
+cells.forked.append(_open_runs.lives.clear)

@@ -24,6 +24,8 @@ START_DEADLINE_SECONDS = 2.0
 """For start pushes and heartbeats; they run beside the job, so this costs it nothing."""
 IN_FLIGHT_GRACE_SECONDS = 0.5
 """What a push in flight may still take when the final one waits: a healthy gateway answers in milliseconds."""
+MAX_WAIT_SECONDS = 86400.0
+"""The longest wait for a heartbeat; a lock takes at most 292 years, and raises beyond."""
 SLACK_SECONDS = 0.25
 """What the job waits beyond the deadline, so that an outcome which the pusher just reached is not missed."""
 
@@ -45,6 +47,7 @@ class Finish:
         self._cuts_at = time.monotonic() + IN_FLIGHT_GRACE_SECONDS
         self._gives_up_at = time.monotonic() + deadline.remaining() + SLACK_SECONDS
         self._done = threading.Event()
+        self._cut_yet = False
         self._outcome = Outcome(ok=False, reason="the gateway did not answer before the push deadline")
 
     def set(self, outcome: Outcome) -> None:
@@ -55,7 +58,8 @@ class Finish:
     def is_over(self) -> bool:
         """Whether there is nothing more to wait for."""
         now = time.monotonic()
-        if now >= self._cuts_at:
+        if now >= self._cuts_at and not self._cut_yet:
+            self._cut_yet = True
             self._cut()
         return self._done.is_set() or self.deadline.cancelled or now >= self._gives_up_at
 
@@ -122,7 +126,8 @@ class Pusher:
         try:
             threading.Thread(target=self._work, name="pymetrics-pusher", daemon=True).start()
         except RuntimeError:
-            self._working = False
+            with self._wake:
+                self._working = False
             return False
         return True
 
@@ -133,21 +138,34 @@ class Pusher:
                 earlier.cancel()
 
     def _work(self) -> None:
+        try:
+            final = self._push_beside()
+        except Exception:
+            # Whatever it was, the final push is still to come: from this thread, or from one that it starts.
+            count_internal_error("pushing beside the run")
+            with self._wake:
+                self._heartbeat = None
+                final = self._final
+                self._working = final is not None
+        if final is not None:
+            final[1].set(self._run(final[0], final[1].deadline) or Outcome(ok=True))
+            self._client.close()
+
+    def _push_beside(self) -> tuple[Task, Finish] | None:
+        """Push what waits, and heartbeats; return the final push once it is due, None if there is nothing to do."""
         while True:
             with self._wake:
                 if self._final is None and self._waiting is None:
                     if self._heartbeat is None:
                         self._working = False
-                        return
-                    self._wake.wait(self._heartbeat_seconds)
-                final, task = self._final, self._waiting or self._heartbeat
+                        return None
+                    self._wake.wait(min(self._heartbeat_seconds or MAX_WAIT_SECONDS, MAX_WAIT_SECONDS))
+                if self._final is not None:
+                    self._in_flight = self._final[1].deadline
+                    return self._final
+                task = self._waiting or self._heartbeat
                 self._waiting = None
-                deadline = final[1].deadline if final else Deadline(START_DEADLINE_SECONDS)
-                self._in_flight = deadline
-            if final is not None:
-                final[1].set(self._run(final[0], deadline) or Outcome(ok=True))
-                self._client.close()
-                return
+                self._in_flight = deadline = Deadline(START_DEADLINE_SECONDS)
             if task is not None:
                 self._run_beside(task, deadline)
             with self._wake:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sdk.support import ScriptedGateway, child, reply, run_child, stall
+from tests.sdk.support import ScriptedGateway, black_hole, child, reply, run_child, stall
 
 PUSH_DEADLINE_SECONDS = 5.0
 
@@ -411,3 +411,225 @@ def test_a_killed_job_shows_that_it_was_running(gateway: ScriptedGateway) -> Non
     assert group["batch_job_running"] == 1
     assert "batch_job_last_heartbeat_timestamp_seconds" in group
     assert "batch_job_last_result" not in " ".join(group.families)
+
+
+INSIDE_ANOTHER = {
+    "nested": """
+        with Job("outer"):
+            with Job("inner", gateway=hole, timeout="1s"):
+                threading.Timer(0.3, print, ["ready"]).start()
+            time.sleep(30)
+        """,
+    "asyncio": """
+        async def inner():
+            async with Job("inner", gateway=hole, timeout="1s"):
+                threading.Timer(0.3, print, ["ready"]).start()
+        async def outer():
+            async with Job("outer"):
+                await asyncio.sleep(30)
+        async def main():
+            await asyncio.gather(inner(), outer())
+        asyncio.run(main())
+        """,
+}
+
+
+@pytest.mark.parametrize("body", INSIDE_ANOTHER.values(), ids=INSIDE_ANOTHER)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_an_inner_runs_push_ends_the_outer_run_too(
+    gateway: ScriptedGateway, body: str, signum: signal.Signals
+) -> None:
+    """A signal that an inner run's final push holds acts when that push is over, not when the outer run is."""
+    with (
+        black_hole() as hole,
+        child(script(body, prelude=f"hole = {hole!r}"), gateway=gateway.url, PYMETRICS_TIMEOUT="1s") as process,
+    ):
+        process.wait_for("ready")
+        process.send(signum)
+        status, _, error = process.finish(seconds=5.0)
+    assert status == -signum, error
+    assert gateway.group("outer")["batch_job_last_result", {"result": "cancellation"}] == 1
+
+
+def test_a_stack_that_unwinds_slowly_does_not_keep_the_process(gateway: ScriptedGateway) -> None:
+    """A thread pool waits for its threads while the stack unwinds: the run is pushed and the process dies in time."""
+    body = """
+        from concurrent.futures import ThreadPoolExecutor
+        @decorate
+        def main():
+            with ThreadPoolExecutor(2) as pool:
+                pool.submit(print, "ready")
+                list(pool.map(time.sleep, [30, 30]))
+        main()
+        """
+    with child(script(body), gateway=gateway.url, PYMETRICS_TIMEOUT="1s") as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        status, _, error = process.finish(seconds=5.0)
+    assert status == -signal.SIGTERM, error
+    assert len(gateway.finals) == 1
+    assert gateway.group("exits")["batch_job_last_result", {"result": "cancellation"}] == 1
+    assert gateway.group("exits")["batch_job_last_exit_code"] == 128 + signal.SIGTERM
+
+
+def test_a_job_that_swallows_its_exit_dies_in_time(gateway: ScriptedGateway) -> None:
+    """Code that catches SystemExit and goes on would have died by the signal: it does here, once the push is over."""
+    body = """
+        @decorate
+        def main():
+            while True:
+                try:
+                    print("ready")
+                    time.sleep(30)
+                except SystemExit:
+                    pass
+        main()
+        """
+    with child(script(body), gateway=gateway.url, PYMETRICS_TIMEOUT="1s") as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        assert process.finish(seconds=5.0)[0] == -signal.SIGTERM
+    assert gateway.group("exits")["batch_job_last_result", {"result": "cancellation"}] == 1
+
+
+def test_a_finally_block_may_take_as_long_as_a_push(gateway: ScriptedGateway) -> None:
+    """Cleaning up is not cut short by the push that was made meanwhile, as long as it ends within the deadline."""
+    body = """
+        @decorate
+        def main():
+            try:
+                print("ready")
+                time.sleep(30)
+            finally:
+                time.sleep(1.0)
+                print("cleaned", flush=True)
+        main()
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        assert process.finish()[:2] == (-signal.SIGTERM, "cleaned\n")
+    assert len(gateway.finals) == 1
+
+
+def test_runs_of_other_threads_are_pushed_before_the_process_dies(gateway: ScriptedGateway) -> None:
+    """When a signal ends the main thread's run, the runs of its other threads are pushed as cancelled too."""
+    body = """
+        def work():
+            with Job("thread"):
+                time.sleep(30)
+        threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.2)
+        with Job("main"):
+            print("ready")
+            time.sleep(30)
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        assert process.finish()[0] == -signal.SIGTERM
+    for name in ("main", "thread"):
+        group = gateway.group(name)
+        assert group["batch_job_last_result", {"result": "cancellation"}] == 1
+        assert group["batch_job_last_exit_code"] == 128 + signal.SIGTERM
+
+
+def test_a_generator_that_ends_in_another_thread_harms_nobody(gateway: ScriptedGateway) -> None:
+    """Python sets handlers in the main thread only: ours stay until that thread's next run, and act as if gone."""
+    body = """
+        @decorate
+        def rows():
+            yield 1
+            yield 2
+        each = rows()
+        next(each)
+        failures = []
+        def drain():
+            try:
+                assert list(each) == [2]
+            except BaseException as error:
+                failures.append(error)
+        thread = threading.Thread(target=drain)
+        thread.start()
+        thread.join()
+        assert not failures, failures
+        with Job("next"):
+            pass
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        each = rows()
+        next(each)
+        thread = threading.Thread(target=lambda: list(each))
+        thread.start()
+        thread.join()
+        print("ready")
+        time.sleep(30)
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        status, _, error = process.finish(seconds=5.0)
+    assert status == -signal.SIGTERM, error
+    assert gateway.group("exits")["batch_job_last_result", {"result": "success"}] == 1
+    assert len(gateway.finals) == 3
+
+
+def test_a_signal_while_handlers_are_put_back_is_not_lost(gateway: ScriptedGateway) -> None:
+    """While the last run lets go, a signal still waits, and then ends the process by its default action."""
+    body = """
+        from pymetrics_sdk import exits
+        restore = exits.watch._restore
+        def slow():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            restore()
+        exits.watch._restore = slow
+        @decorate
+        def main():
+            return 1
+        try:
+            main()
+        except BaseException as error:
+            print("raised", type(error))
+        """
+    status, out, _ = run_child(script(body), gateway=gateway.url)
+    assert (status, out) == (-signal.SIGTERM, "")
+
+
+def test_a_signal_while_a_run_begins_ends_it(gateway: ScriptedGateway) -> None:
+    """A signal that comes while a run begins waits until the run can be ended, and ends it."""
+    body = """
+        from pymetrics_sdk import lifecycle
+        begin = lifecycle.Life._open_pusher
+        def interrupted(life):
+            os.kill(os.getpid(), signal.SIGTERM)
+            begin(life)
+        lifecycle.Life._open_pusher = interrupted
+        @decorate
+        def main():
+            print("never")
+        main()
+        """
+    status, out, _ = run_child(script(body), gateway=gateway.url)
+    assert (status, out) == (-signal.SIGTERM, "")
+    assert gateway.group("exits")["batch_job_last_result", {"result": "cancellation"}] == 1
+
+
+def test_a_run_left_open_has_the_exit_code_of_the_signal(gateway: ScriptedGateway) -> None:
+    """A generator that nobody finishes is pushed with 128+N when a signal ends its process."""
+    body = """
+        @decorate
+        def rows():
+            yield 1
+        each = rows()
+        next(each)
+        print("ready")
+        time.sleep(30)
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        status, _, _ = process.finish()
+    assert status == -signal.SIGTERM
+    group = gateway.group("exits")
+    assert group["batch_job_last_result", {"result": "cancellation"}] == 1
+    assert group["batch_job_last_exit_code"] == 128 + signal.SIGTERM

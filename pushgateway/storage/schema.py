@@ -1,8 +1,9 @@
 """How is the database laid out, and how does an older layout become today's?
 
-    groups    one row a group: its key, and when it was pushed and refused
-    headers   one row for each (name, type, help, unit) that some family has: its HELP and TYPE lines, stored once
-    families  one row a family of a group: its series' hashes, its finished text and its canonical form
+    groups      one row a group: its key, how large its families are, and when it was pushed and refused
+    headers     one row for each (name, type, help, unit) that some family has: its HELP and TYPE lines, stored once
+    families    one row a family of a group: its series' hashes, its finished text and its canonical form
+    hash_pages  the series' hashes of families that have many, sorted, some to a row; `families.hashes` is then NULL
 
 Measured with 1 000 groups of 10 families and 20 samples, the reasons for this layout:
 
@@ -47,7 +48,7 @@ APPLICATION_ID: Final = 0x50474D53
 VERSION: Final = 1
 """The layout that this program reads and writes."""
 
-TABLES: Final = frozenset({"groups", "headers", "families"})
+TABLES: Final = frozenset({"groups", "headers", "families", "hash_pages"})
 
 TYPES: Final = (
     MetricType.COUNTER,
@@ -69,6 +70,7 @@ _STATEMENTS: Final = (
         job TEXT NOT NULL,
         shape TEXT,
         series BLOB NOT NULL,
+        bytes INTEGER NOT NULL,
         pushed_at REAL NOT NULL,
         failed_at REAL NOT NULL,
         failure_reason TEXT NOT NULL
@@ -94,10 +96,19 @@ _STATEMENTS: Final = (
         suspect INTEGER NOT NULL,
         pushed_at REAL NOT NULL,
         typed_at REAL NOT NULL,
-        hashes BLOB NOT NULL,
+        hashes BLOB,
         text BLOB NOT NULL,
         metrics BLOB NOT NULL,
         PRIMARY KEY (group_id, name)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE hash_pages (
+        group_id INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        first BLOB NOT NULL,
+        hashes BLOB NOT NULL,
+        PRIMARY KEY (group_id, name, first)
     ) WITHOUT ROWID
     """,
     "CREATE INDEX families_by_header ON families (header)",

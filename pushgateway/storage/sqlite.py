@@ -31,11 +31,11 @@ from pushgateway.errors import (
 )
 from pushgateway.model import Change, Form, GroupContents, MetricType, Snapshot
 from pushgateway.storage.base import Ticket
-from pushgateway.storage.sqlite_checks import OwnFamilies
+from pushgateway.storage.sqlite_checks import OwnFamilies, shapes_of
 from pushgateway.storage.sqlite_errors import FAILURES, UNKNOWN_OUTCOME, Doing, translate
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
 from pushgateway.storage.sqlite_reads import read_groups, read_snapshot
-from pushgateway.storage.sqlite_writes import apply_change, give_back_space
+from pushgateway.storage.sqlite_writes import Prepared, Rules, apply_change, give_back_space
 from pushgateway.storage.status import StatusBoard
 from pushgateway.storage.writerlock import LOCK_SUFFIX, WriterLock
 
@@ -84,9 +84,13 @@ class SqliteStore:
         """Apply one change; see `base.Store`."""
         if self._closed:
             raise StoreUnreadableError(_CLOSED)
+        may_wait = ticket is not None
+        prepared = Prepared(change)
+        if may_wait and prepared.series is not None and not prepared.series.is_quick(self._shapes_per_job):
+            prepared.series.project(self._shapes(prepared.series.job))
         try:
             with self._lock.turn(ticket):
-                refusal = self._write(change, may_wait=ticket is not None)
+                refusal = self._write(prepared, may_wait=may_wait)
         except OSError as error:
             raise self._noted(self._translated(error, Doing.WRITING)) from error
         if refusal is not None:
@@ -138,11 +142,18 @@ class SqliteStore:
         except FAILURES as error:
             raise self._translated(error, Doing.READING) from error
 
-    def _write(self, change: Change, *, may_wait: bool) -> RequestError | None:
+    def _shapes(self, job: str) -> list[str]:
+        """Return the shapes of a job as they are before the lock; none if they cannot be read: a write will say why."""
+        try:
+            return self._read_state(lambda db: shapes_of(db, job))
+        except StoreUnreadableError:
+            return []
+
+    def _write(self, prepared: Prepared, *, may_wait: bool) -> RequestError | None:
         """Apply a change while the lock is ours, and note whether that worked."""
         try:
             with self._using(may_wait=may_wait) as (handles, problem):
-                refusal = self._write_to(handles, problem, change, may_wait=may_wait)
+                refusal = self._write_to(handles, problem, prepared, may_wait=may_wait)
         except (*FAILURES, StoreError) as error:
             failure = error if isinstance(error, StoreError) else self._translated(error, Doing.WRITING)
             if isinstance(failure, StoreBusyError) and not may_wait:
@@ -153,39 +164,39 @@ class SqliteStore:
             self._board.note("")
         return refusal
 
-    def _write_to(self, handles: Handles, problem: str, change: Change, *, may_wait: bool) -> RequestError | None:
+    def _write_to(self, handles: Handles, problem: str, prepared: Prepared, *, may_wait: bool) -> RequestError | None:
         files = handles.files
         if problem := problem or files.displaced_beside():
             handles.flush_log()
             raise StoreUnwritableError(problem)
         with handles.waiting() if may_wait else nullcontext():
             self._keep_log_short(handles, may_wait=may_wait)
-            refusal = self._transact_twice(handles, change)
+            refusal = self._transact_twice(handles, prepared, may_wait=may_wait)
         if problem := files.displaced() or files.displaced_beside():
             raise StoreUnwritableError(f"{problem}; a change was being stored meanwhile, and {UNKNOWN_OUTCOME}")
         return refusal
 
-    def _transact_twice(self, handles: Handles, change: Change) -> RequestError | None:
+    def _transact_twice(self, handles: Handles, prepared: Prepared, *, may_wait: bool) -> RequestError | None:
         try:
-            return self._transact(handles, change)
+            return self._transact(handles, prepared, may_wait=may_wait)
         except StoreUnwritableError as error:
             first = error
         # If it was the log that filled the disk, there is room once it has moved into the database.
         handles.flush_log()
         try:
-            return self._transact(handles, change)
+            return self._transact(handles, prepared, may_wait=may_wait)
         except StoreError as error:
             if UNKNOWN_OUTCOME in first.reason and UNKNOWN_OUTCOME not in error.reason:
                 raise StoreUnwritableError(f"{error.reason}; before that: {first.reason}") from first
             raise
 
-    def _transact(self, handles: Handles, change: Change) -> RequestError | None:
+    def _transact(self, handles: Handles, prepared: Prepared, *, may_wait: bool) -> RequestError | None:
         db = handles.writer
         doing = Doing.WRITING
         try:
             db.execute("BEGIN IMMEDIATE")
-            refusal = apply_change(db, change, own=self._own, shapes_per_job=self._shapes_per_job)
-            give_back_space(db)
+            refusal = apply_change(db, prepared, Rules(self._own, self._shapes_per_job, may_wait))
+            give_back_space(db, may_wait=may_wait)
             doing = Doing.COMMITTING
             db.execute("COMMIT")
         except FAILURES as error:

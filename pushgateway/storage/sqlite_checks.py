@@ -1,7 +1,7 @@
 """Does a push conflict with what is stored?
 
-Nothing here reads more than the push is long: names and series are looked up in indexes, and of another group only the
-hashes of a family that could hold the same series. It rests on two promises that `sqlite_writes` keeps:
+Nothing here reads more than the push is long: names and series are looked up in indexes, at most one page of hashes for
+each series and shape of its job. It rests on two promises that `sqlite_writes` keeps:
 
 - Families that are not suspect never conflict with each other. So as long as no family is suspect, one that is stored
   already, with its type, has nothing to fear from another name or type; only its series may be new.
@@ -10,14 +10,14 @@ hashes of a family that could hold the same series. It rests on two promises tha
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pushgateway.model import MetricType, Push, StoredFamily
-from pushgateway.rules import HASH_BYTES, conflicts, project, suffix_rivals
+from pushgateway.rules import HASH_BYTES, conflicts, suffix_rivals
 from pushgateway.storage.schema import TYPE_CODES, TYPES
+from pushgateway.storage.sqlite_twins import PushedSeries, Twin, find_twins
 
 __all__ = ["NO_GROUP", "Conflicts", "OwnFamilies", "StoredRow", "find_conflicts", "shapes_of"]
 
@@ -41,12 +41,10 @@ _NAMESAKE: Final = """
     WHERE h.name = ? AND h.type IN (?, ?, ?, ?, ?, ?) AND f.header = h.id AND f.group_id <> ? AND g.id = f.group_id
     LIMIT 1
 """
-_GROUP_ID: Final = "SELECT id FROM groups WHERE key = ?"
-_HASHES: Final = "SELECT hashes FROM families WHERE group_id = ? AND name = ?"
 
 
 class StoredRow(NamedTuple):
-    """What the push's own group has under a name already."""
+    """What the push's own group has under a name already: `bytes` in both forms, `paged` if its hashes are in pages."""
 
     header: int
     type: MetricType
@@ -54,6 +52,8 @@ class StoredRow(NamedTuple):
     unit: str
     suspect: bool
     typed_at_seconds: float
+    bytes: int
+    paged: bool
 
 
 class OwnFamilies:
@@ -96,7 +96,8 @@ def find_conflicts(
     *,
     group_id: int,
     stored: Mapping[str, StoredRow],
-    shapes: Iterable[str],
+    series: PushedSeries,
+    shapes: Sequence[str],
     own: OwnFamilies,
 ) -> Conflicts:
     """Compare a push with all other groups, with the gateway's own families, and with what it leaves in its own group.
@@ -106,8 +107,13 @@ def find_conflicts(
         push: What is to be stored.
         group_id: Its group, `NO_GROUP` if that is new.
         stored: What the group has, for each pushed name that it has.
-        shapes: All shapes of the job.
+        series: The push's series, projected on as many shapes as were known before the lock.
+        shapes: All other shapes of the job.
         own: The gateway's own families.
+
+    Raises:
+        LimitError: It would take too many look-ups.
+        StoreBusyError: It would take too long under the lock, and may take less time when the caller comes again.
     """
     found = Conflicts()
     any_suspect = db.execute(_ANY_SUSPECT).fetchone() is not None
@@ -119,9 +125,8 @@ def find_conflicts(
             _check_rivals(db, family, group_id, found, replaced=None if push.replace else pushed)
         if own.may_concern(family.name):
             _check_own(family, own.types, found)
-    if push.families:
-        for shape in shapes:
-            _check_twins(db, push, tuple(json.loads(shape)), found)
+    for twin in find_twins(db, push.key.job, series.onto(shapes)):
+        _add_twin(push, twin, found)
     return found
 
 
@@ -177,27 +182,12 @@ def _check_own(family: StoredFamily, own: Mapping[str, MetricType], found: Confl
             )
 
 
-def _check_twins(db: sqlite3.Connection, push: Push, shape: tuple[str, ...], found: Conflicts) -> None:
-    """Look for series of the push in the groups of another shape that they would have to be in."""
-    for key, families in project(push, shape).items():
-        row = db.execute(_GROUP_ID, (key,)).fetchone()
-        if row is None:
-            continue
-        for name, wanted in families.items():
-            stored = db.execute(_HASHES, (row[0], name)).fetchone()
-            if stored is None:
-                continue
-            data = stored[0]
-            twins = wanted.intersection(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
-            if twins:
-                found.names.add(name)
-                _add_twin(push, name, min(twins), key, found)
-
-
-def _add_twin(push: Push, name: str, twin: bytes, key: str, found: Conflicts) -> None:
+def _add_twin(push: Push, twin: Twin, found: Conflicts) -> None:
+    name, wanted, key = twin
+    found.names.add(name)
     family = next(family for family in push.families if family.name == name)
     for at, labels in enumerate(family.identities):
-        if family.hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES] == twin:
+        if family.hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES] == wanted:
             found.findings.add(conflicts.twin, name, labels, group=key)
             return
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
-from pushgateway.errors import InconsistentPushError, LimitError, RequestError
+from pushgateway.errors import InconsistentPushError, LimitError, RequestError, StoreBusyError
 from pushgateway.model import Change, Delete, GroupingKey, Push, Refusal, StoredFamily
 from pushgateway.storage.schema import TYPE_CODES, TYPES
 from pushgateway.storage.sqlite_checks import (
@@ -22,19 +22,23 @@ from pushgateway.storage.sqlite_checks import (
     find_conflicts,
     shapes_of,
 )
+from pushgateway.storage.sqlite_twins import PushedSeries
 
-__all__ = ["apply_change", "give_back_space"]
+__all__ = ["Prepared", "Rules", "apply_change", "give_back_space"]
 
-_FIND_GROUP: Final = "SELECT id, shape FROM groups WHERE key = ?"
+_FIND_GROUP: Final = "SELECT id, shape, bytes FROM groups WHERE key = ?"
 _ADD_GROUP: Final = """
-    INSERT INTO groups (key, job, shape, series, pushed_at, failed_at, failure_reason) VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO groups (key, job, shape, series, bytes, pushed_at, failed_at, failure_reason)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-_TOUCH_GROUP: Final = "UPDATE groups SET pushed_at = ?, series = ? WHERE id = ?"
-_FIRST_PUSH: Final = "UPDATE groups SET pushed_at = ?, series = ?, shape = ? WHERE id = ?"
+_TOUCH_GROUP: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ? WHERE id = ?"
+_FIRST_PUSH: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ?, shape = ? WHERE id = ?"
 _FAIL_GROUP: Final = "UPDATE groups SET failed_at = ?, failure_reason = ? WHERE id = ?"
 
+# The length of a blob is read without the blob.
 _ROWS: Final = """
-    SELECT f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at
+    SELECT f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at, length(f.text) + length(f.metrics),
+        f.hashes IS NULL
     FROM families f CROSS JOIN headers h WHERE h.id = f.header AND f.group_id = ?
 """
 _ROW: Final = _ROWS + " AND f.name = ?"
@@ -46,6 +50,8 @@ _REPLACE_ROW: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _REMOVE_ROW: Final = "DELETE FROM families WHERE group_id = ? AND name = ?"
+_ADD_HASHES: Final = "INSERT INTO hash_pages (group_id, name, first, hashes) VALUES (?, ?, ?, ?)"
+_REMOVE_HASHES: Final = "DELETE FROM hash_pages WHERE group_id = ? AND name = ?"
 _FIND_HEADER: Final = "SELECT id FROM headers WHERE name = ? AND type = ? AND help = ? AND unit = ?"
 _ADD_HEADER: Final = "INSERT INTO headers (name, type, help, unit) VALUES (?, ?, ?, ?)"
 _RELEASE_HEADER: Final = """
@@ -55,40 +61,69 @@ _RELEASE_HEADER: Final = """
 _MAX_FAMILY_BYTES: Final = 900_000_000
 """Both forms and the hashes of a family in a group. SQLite's limit is 10^9 for a row (https://sqlite.org/limits.html)."""
 
+_QUICK_BYTES: Final = 1 << 20
+"""What a change may replace or remove without waiting, in both forms: freeing it takes 4 ms a MiB."""
+
 _FREE_PAGES_KEPT: Final = 1024
 """4 MiB: what a group that is deleted and pushed again may use without the file shrinking and growing each time."""
 
 _PAGES_GIVEN_BACK: Final = 16
-"""With each write. Giving a page back means moving another, 0.08 ms each: with 256 a push after a wipe took 30 ms."""
+_PAGES_GIVEN_BACK_WAITING: Final = 256
+"""With each write, the larger number where waiting is allowed: giving a page back means moving another, 0.08 ms."""
 
 
-def apply_change(
-    db: sqlite3.Connection, change: Change, *, own: OwnFamilies, shapes_per_job: int
-) -> RequestError | None:
-    """Carry a change out.
+class Prepared:
+    """A change with all that can be done about it before the lock.
 
     Args:
-        db: In a write transaction.
         change: What to do.
+    """
+
+    __slots__ = ("change", "series")
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.series = PushedSeries(change) if isinstance(change, Push) else None
+
+
+class Rules(NamedTuple):
+    """What a change has to respect.
+
+    Attributes:
         own: The gateway's own families.
         shapes_per_job: How many shapes the groups of one job may have.
+        may_wait: Whether the caller may be kept waiting; else only what is quick is done.
+    """
+
+    own: OwnFamilies
+    shapes_per_job: int
+    may_wait: bool
+
+
+def apply_change(db: sqlite3.Connection, prepared: Prepared, rules: Rules) -> RequestError | None:
+    """Carry a change out.
 
     Returns:
         Why a push was refused, to be raised once the failure time, which was written instead, is committed.
+
+    Raises:
+        StoreBusyError: The change is not quick, and the caller may not wait, or it has to be prepared again. Nothing
+            has been changed.
     """
+    change = prepared.change
     if isinstance(change, Push):
-        return _push(db, change, own, shapes_per_job)
+        return _push(db, change, prepared.series or PushedSeries(change), rules)
     if isinstance(change, Refusal):
         _fail(db, change.key, change.series, change.received_at_seconds, change.reason)
     elif isinstance(change, Delete):
-        _delete(db, change.key)
+        _delete(db, change.key, rules)
     else:
-        for table in ("families", "headers", "groups"):
-            db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of three names
+        for table in ("families", "hash_pages", "headers", "groups"):
+            db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of four names
     return None
 
 
-def give_back_space(db: sqlite3.Connection) -> None:
+def give_back_space(db: sqlite3.Connection, *, may_wait: bool) -> None:
     """Let the file shrink a little if more than a quarter of it, and more than 4 MiB, is free.
 
     Rejected: VACUUM, which copies everything and locks everybody out; auto_vacuum = FULL, which does all at once.
@@ -96,40 +131,62 @@ def give_back_space(db: sqlite3.Connection) -> None:
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     if free > _FREE_PAGES_KEPT and 4 * free > db.execute("PRAGMA page_count").fetchone()[0]:
         # A page a call: the statement stops after each, and the sqlite3 module takes that for its end.
-        for _ in range(_PAGES_GIVEN_BACK):
+        for _ in range(_PAGES_GIVEN_BACK_WAITING if may_wait else _PAGES_GIVEN_BACK):
             db.execute("PRAGMA incremental_vacuum(1)")
 
 
-def _push(db: sqlite3.Connection, push: Push, own: OwnFamilies, shapes_per_job: int) -> RequestError | None:
-    group_id, shape = db.execute(_FIND_GROUP, (push.key.key,)).fetchone() or (NO_GROUP, None)
+def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules) -> RequestError | None:
+    group_id, shape, size = db.execute(_FIND_GROUP, (push.key.key,)).fetchone() or (NO_GROUP, None, 0)
     shapes = shapes_of(db, push.key.job)
     own_shape = shape or json.dumps(push.key.shape, ensure_ascii=False, separators=(",", ":"))
+    if push.replace:
+        _check_quick(size, rules)
     stored = _stored_rows(db, push, group_id)
-    refusal: RequestError | None = None
+    replaced = size if push.replace else sum(row.bytes for row in stored.values())
+    _check_quick(replaced, rules)
     conflicts = Conflicts()
-    largest = max((_size(family) for family in push.families), default=0)
-    if largest > _MAX_FAMILY_BYTES:
-        refusal = LimitError("family-bytes", allowed=_MAX_FAMILY_BYTES, seen=largest)
-    elif shape is None and own_shape not in shapes and len(shapes) >= shapes_per_job:
-        refusal = LimitError("shapes-per-job", allowed=shapes_per_job, seen=len(shapes) + 1)
-    else:
+    refusal = series.refusal or _beyond_limits(push, None if shape else own_shape, shapes, rules.shapes_per_job)
+    if refusal is None:
         others = [other for other in shapes if other != own_shape]
-        conflicts = find_conflicts(db, push, group_id=group_id, stored=stored, shapes=others, own=own)
-        if push.checked and conflicts.findings:
-            refusal = InconsistentPushError(conflicts.findings.reasons())
+        try:
+            conflicts = find_conflicts(
+                db, push, group_id=group_id, stored=stored, series=series, shapes=others, own=rules.own
+            )
+            if push.checked and conflicts.findings:
+                refusal = InconsistentPushError(conflicts.findings.reasons())
+        except LimitError as error:
+            refusal = error
     if refusal is not None:
         _fail(db, push.key, push.series, push.received_at_seconds, str(refusal))
         return refusal
     now = push.received_at_seconds
+    size += sum(len(family.text) + len(family.metrics) for family in push.families) - replaced
     if group_id == NO_GROUP:
-        values = (push.key.key, push.key.job, own_shape, push.series, now, 0.0, "")
+        values = (push.key.key, push.key.job, own_shape, push.series, size, now, 0.0, "")
         group_id = _inserted(db, _ADD_GROUP, values)
     elif shape is None:
-        db.execute(_FIRST_PUSH, (now, push.series, own_shape, group_id))
+        db.execute(_FIRST_PUSH, (now, push.series, size, own_shape, group_id))
     else:
-        db.execute(_TOUCH_GROUP, (now, push.series, group_id))
-    _store_families(db, push, group_id, stored, suspects=conflicts.names)
+        db.execute(_TOUCH_GROUP, (now, push.series, size, group_id))
+    _store_families(db, push, group_id, stored, series, suspects=conflicts.names)
     return None
+
+
+def _beyond_limits(
+    push: Push, new_shape: str | None, shapes: Sequence[str], shapes_per_job: int
+) -> RequestError | None:
+    largest = max((_size(family) for family in push.families), default=0)
+    if largest > _MAX_FAMILY_BYTES:
+        return LimitError("family-bytes", allowed=_MAX_FAMILY_BYTES, seen=largest)
+    if new_shape is not None and new_shape not in shapes and len(shapes) >= shapes_per_job:
+        return LimitError("shapes-per-job", allowed=shapes_per_job, seen=len(shapes) + 1)
+    return None
+
+
+def _check_quick(size_bytes: int, rules: Rules) -> None:
+    """Send whoever may not wait away, before anything is changed, if so much is to be freed."""
+    if size_bytes > _QUICK_BYTES and not rules.may_wait:
+        raise StoreBusyError("the group is large; replacing or removing it takes a while")
 
 
 def _size(family: StoredFamily) -> int:
@@ -141,32 +198,40 @@ def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str,
     if group_id == NO_GROUP:
         return {}
     if push.replace:
-        rows: Iterable[tuple[str, int, int, str, str, int, float]] = db.execute(_ROWS, (group_id,))
+        rows: Iterable[tuple[str, int, int, str, str, int, float, int, int]] = db.execute(_ROWS, (group_id,))
     else:
         rows = (row for family in push.families for row in db.execute(_ROW, (group_id, family.name)))
     return {
-        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at)
-        for name, header, type_, help_, unit, suspect, typed_at in rows
+        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at, size, bool(paged))
+        for name, header, type_, help_, unit, suspect, typed_at, size, paged in rows
     }
 
 
 def _store_families(
-    db: sqlite3.Connection, push: Push, group_id: int, stored: Mapping[str, StoredRow], *, suspects: set[str]
+    db: sqlite3.Connection,
+    push: Push,
+    group_id: int,
+    stored: Mapping[str, StoredRow],
+    series: PushedSeries,
+    *,
+    suspects: set[str],
 ) -> None:
     now = push.received_at_seconds
     bodies, rows, removed = [], [], []
     released: set[int] = set()
+    _store_pages(db, group_id, stored, series)
     gone = dict(stored)
     for family in push.families:
         name, row = family.name, gone.pop(family.name, None)
         same_header = row is not None and (row.type, row.help, row.unit) == (family.type, family.help, family.unit)
         suspect = push.contradictory or name in suspects
+        hashes = None if name in series.pages else family.hashes
         if row is not None and same_header and not row.suspect and not suspect:
-            bodies.append((now, family.hashes, family.text, family.metrics, group_id, name))
+            bodies.append((now, hashes, family.text, family.metrics, group_id, name))
             continue
         header = row.header if row is not None and same_header else _header(db, family)
         typed_at = row.typed_at_seconds if row is not None and row.type is family.type else now
-        rows.append((group_id, name, header, suspect, now, typed_at, family.hashes, family.text, family.metrics))
+        rows.append((group_id, name, header, suspect, now, typed_at, hashes, family.text, family.metrics))
         if row is not None and row.header != header:
             released.add(row.header)
     for name, row in gone.items():
@@ -176,6 +241,15 @@ def _store_families(
         if values:
             db.executemany(sql, values)
     _release(db, released)
+
+
+def _store_pages(db: sqlite3.Connection, group_id: int, stored: Mapping[str, StoredRow], series: PushedSeries) -> None:
+    """Replace the hashes that stand in pages: of `stored`, which the push replaces or removes, and of the push."""
+    for name, row in stored.items():
+        if row.paged:
+            db.execute(_REMOVE_HASHES, (group_id, name))
+    for name, pages in series.pages.items():
+        db.executemany(_ADD_HASHES, [(group_id, name, first, hashes) for first, hashes in pages])
 
 
 def _header(db: sqlite3.Connection, family: StoredFamily) -> int:
@@ -193,17 +267,19 @@ def _release(db: sqlite3.Connection, headers: Iterable[int]) -> None:
 def _fail(db: sqlite3.Connection, key: GroupingKey, series: bytes, at_seconds: float, reason: str) -> None:
     row = db.execute(_FIND_GROUP, (key.key,)).fetchone()
     if row is None:
-        db.execute(_ADD_GROUP, (key.key, key.job, None, series, 0.0, at_seconds, reason))
+        db.execute(_ADD_GROUP, (key.key, key.job, None, series, 0, 0.0, at_seconds, reason))
     else:
         db.execute(_FAIL_GROUP, (at_seconds, reason, row[0]))
 
 
-def _delete(db: sqlite3.Connection, key: GroupingKey) -> None:
+def _delete(db: sqlite3.Connection, key: GroupingKey, rules: Rules) -> None:
     row = db.execute(_FIND_GROUP, (key.key,)).fetchone()
     if row is None:
         return
+    _check_quick(row[2], rules)
     headers = [header for (header,) in db.execute("SELECT DISTINCT header FROM families WHERE group_id = ?", row[:1])]
     db.execute("DELETE FROM families WHERE group_id = ?", row[:1])
+    db.execute("DELETE FROM hash_pages WHERE group_id = ?", row[:1])
     db.execute("DELETE FROM groups WHERE id = ?", row[:1])
     _release(db, headers)
 

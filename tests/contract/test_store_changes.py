@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pushgateway.errors import LimitError, StoreUnreadableError
-from pushgateway.model import Delete, Form, Group, MetricType, Refusal, Wipe
+from pushgateway.errors import LimitError, StoreUnreadableError, WouldBlockError
+from pushgateway.model import Change, Delete, Form, Group, MetricType, Refusal, Wipe
 from pushgateway.storage import Store, Ticket
 from tests.contract.conftest import Database
 from tests.contract.values import family, key, push
@@ -149,7 +149,7 @@ def test_large_families(store: Store, padding: int) -> None:
     """Bodies of any size come back as they were, large and small ones side by side."""
     pushed = [family(name, group=A, padding=padding if name in "bd" else 0) for name in "abcd"]
     store.apply(push(A, *pushed), None)
-    store.apply(push(A, *pushed, replace=False), None)
+    store.apply(push(A, *pushed, replace=False), Ticket())
     assert [view.bodies for view in store.families(Form.TEXT).families] == [[one.text] for one in pushed]
     assert [view.bodies for view in store.families(Form.METRICS).families] == [[one.metrics] for one in pushed]
 
@@ -282,3 +282,18 @@ def test_after_close(store: Store) -> None:
 def test_close_unused(database: Database) -> None:
     """A store that was never used can be closed."""
     database.open().close()
+
+
+@pytest.mark.parametrize("change", [push(A), push(A, family("b", group=A), replace=False), Delete(A)])
+def test_giants_are_replaced_where_waiting_is_allowed(store: Store, change: Change) -> None:
+    """Without a ticket what would take long is not begun, however small the request; with one it is done."""
+    store.apply(push(A, family("a", group=A), family("b", group=A, padding=3_000_000)), None)
+    before = store.groups()
+    with pytest.raises(WouldBlockError, match="large"):
+        store.apply(change, None)
+    assert store.groups() == before
+    store.apply(push(A, family("a", group=A), family("c", group=A), replace=False), None)
+    store.apply(change, Ticket())
+    assert store.groups() != before
+    store.apply(Delete(A), None)
+    assert store.groups() == []

@@ -136,7 +136,7 @@ def test_a_giant_gives_its_space_back(store: Store, path: Path, change: Wipe | D
     store.apply(push(giant, *(family(f"g_{i}", group=giant, padding=50_000) for i in range(200))), None)
     put(store, "small", 2)
     assert path.stat().st_size > 19 * MIB
-    store.apply(change, None)
+    store.apply(change, Ticket())
     for number in range(350):
         put(store, "small", number)
     store.close()

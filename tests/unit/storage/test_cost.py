@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pushgateway.model import Change, Delete, GroupingKey, MetricType, Push, Refusal
-from pushgateway.storage import schema, sqlite_checks, sqlite_writes
+from pushgateway.storage import schema, sqlite_checks, sqlite_twins, sqlite_writes
 from pushgateway.storage.sqlite_checks import OwnFamilies
-from pushgateway.storage.sqlite_writes import apply_change
+from pushgateway.storage.sqlite_writes import Prepared, Rules, apply_change
 from tests.contract.values import family, key, push
 
 FEW, MANY = 10, 100_000
@@ -35,7 +35,7 @@ def fill(db: sqlite3.Connection, groups: int) -> None:
         group = key("a", **{f"l{n % SHAPES}": str(n)})
         hashes = family("x", group=group).hashes
         db.execute(
-            "INSERT INTO groups VALUES (?, ?, 'a', ?, x'', 1.0, 0.0, '')",
+            "INSERT INTO groups VALUES (?, ?, 'a', ?, x'', 0, 1.0, 0.0, '')",
             (n, group.key, re.sub(r"\s", "", str(list(group.shape))).replace("'", '"')),
         )
         header, name = ((10 + n, "y"), (2, "h"))[n % 2]
@@ -72,7 +72,7 @@ def steps(db: sqlite3.Connection, change: Change) -> int:
     db.execute("BEGIN IMMEDIATE")
     db.set_progress_handler(tick, 1)
     try:
-        apply_change(db, change, own=OwnFamilies({"own": MetricType.GAUGE}), shapes_per_job=64)
+        apply_change(db, Prepared(change), Rules(OwnFamilies({"own": MetricType.GAUGE}), 64, may_wait=False))
     finally:
         db.set_progress_handler(None, 0)
         db.execute("ROLLBACK")
@@ -134,7 +134,7 @@ def test_no_scans(databases: tuple[sqlite3.Connection, sqlite3.Connection]) -> N
     db.execute("ANALYZE")
     statements = [
         sql
-        for module in (sqlite_writes, sqlite_checks)
+        for module in (sqlite_writes, sqlite_checks, sqlite_twins)
         for sql in vars(module).values()
         if isinstance(sql, str) and re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)\b", sql)
     ]
@@ -144,3 +144,28 @@ def test_no_scans(databases: tuple[sqlite3.Connection, sqlite3.Connection]) -> N
         for *_, step in db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters):
             allowed = step in {"SCAN found", "SCAN CONSTANT ROW"} or "INDEX families_suspect" in step
             assert not step.startswith("SCAN") or allowed, (sql, step)
+
+
+def stored_series(path: Path, count: int) -> sqlite3.Connection:
+    """Make a database with one group of job a that has one family of so many series."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA synchronous = OFF")
+    schema.create(db)
+    group = key("a", l="1")
+    change = push(group, family("x", group=group, series=tuple({"n": str(n)} for n in range(count))))
+    db.execute("BEGIN")
+    assert apply_change(db, Prepared(change), Rules(OwnFamilies({}), 64, may_wait=True)) is None
+    db.execute("COMMIT")
+    return db
+
+
+@pytest.mark.parametrize("twin", [{"l": "1", "n": "7"}, {"l": "1", "n": "x"}, {"l": "2", "n": "7"}])
+def test_bytes_read_beside_a_large_family(tmp_path: Path, twin: dict[str, str]) -> None:
+    """A push of one series reads a page of hashes of a family of 100 000 in another group, not all of them."""
+    group = key("a")
+    change = push(group, family("x", group=group, series=(twin,)))
+    with closing(stored_series(tmp_path / "many.db", 100_000)) as db:
+        sizes = "SELECT max(length(hashes)) FROM families UNION ALL SELECT max(length(hashes)) FROM hash_pages"
+        # All that a step may read: nothing longer is stored.
+        assert max(size or 0 for (size,) in db.execute(sizes)) <= 1024
+        assert steps(db, change) < 1_000

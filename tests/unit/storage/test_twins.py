@@ -1,0 +1,156 @@
+"""How much is done to find twins, and when: before the lock or under it?"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pushgateway.errors import InconsistentPushError, LimitError, StoreBusyError, WouldBlockError
+from pushgateway.model import Delete, Form, Push, Wipe
+from pushgateway.storage import StatusBoard, Ticket, open_store, prepare_store, sqlite_twins
+from pushgateway.storage.sqlite import SqliteStore
+from pushgateway.storage.sqlite_twins import HASHES_IN_ROW, PushedSeries
+from tests.contract.values import family, key, push
+
+LABELS = [f"l{number:02}" for number in range(20)]
+LARGE = 10 * HASHES_IN_ROW
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "x.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    store = open_store(prepare_store(f"sqlite:{path}").url, board=StatusBoard(), own={})
+    assert isinstance(store, SqliteStore)
+    yield store
+    store.close()
+
+
+def put_shapes(store: SqliteStore, *names: str, value: str = "none") -> None:
+    """Store a group of a shape of its own for each label name."""
+    for name in names:
+        group = key("a", **{name: value})
+        store.apply(push(group, family("x", group=group, series=({"own": name},))), None)
+
+
+def wide(count: int) -> Push:
+    """Make a push of so many series with all labels that shapes are made of, their values counted."""
+    group = key("a")
+    series = tuple(dict.fromkeys(LABELS, str(number)) for number in range(count))
+    return push(group, family("y", group=group, series=series))
+
+
+def test_much_is_projected_before_the_lock(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push to be compared with many shapes waits where that is allowed, and does the work before its turn."""
+    monkeypatch.setattr(sqlite_twins, "_PROJECTIONS_UNDER_LOCK", 50)
+    put_shapes(store, *LABELS)
+    with pytest.raises(WouldBlockError):
+        store.apply(wide(10), None)
+    assert len(store.groups()) == len(LABELS)
+    under_lock = []
+    project = PushedSeries.project
+
+    def watched(series: PushedSeries, shapes: list[str]) -> None:
+        if store._lock._mutex.locked():
+            under_lock.extend(shapes)
+        project(series, shapes)
+
+    monkeypatch.setattr(PushedSeries, "project", watched)
+    store.apply(wide(10), Ticket())
+    assert under_lock == []
+    store.apply(wide(2), None)
+    assert len(under_lock) == len(LABELS)
+
+
+def test_shapes_that_come_while_a_push_waits(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few new shapes are looked at under the lock; for many the push is to come again, and nothing of it is stored."""
+    monkeypatch.setattr(sqlite_twins, "_PROJECTIONS_UNDER_LOCK", 50)
+    monkeypatch.setattr(store, "_shapes", lambda job: [])
+    put_shapes(store, "l00", value="3")
+    with pytest.raises(InconsistentPushError):
+        store.apply(push(key("a"), family("x", group=key("a"), series=({"l00": "3", "own": "l00"},))), Ticket())
+    put_shapes(store, *LABELS[1:])
+    with pytest.raises(StoreBusyError, match="other shapes"):
+        store.apply(wide(10), Ticket())
+    assert not any(view.name == "y" for view in store.families(Form.TEXT).families)
+
+
+def test_look_ups_are_limited(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push that would take too many look-ups under the lock is refused, checked or not, and that is noted."""
+    monkeypatch.setattr(sqlite_twins, "_LOOK_UPS", 30)
+    put_shapes(store, *LABELS[:10])
+    for number in range(40):
+        group = key("a", l00=str(number))
+        store.apply(push(group, family("z", group=group)), None)
+    with pytest.raises(LimitError) as raised:
+        store.apply(wide(100), Ticket())
+    assert (raised.value.limit, raised.value.allowed) == ("twin-lookups", 30)
+    assert "twin-lookups" in store.groups()[-1].group.failure_reason
+    store.apply(wide(1), None)
+
+
+def test_shapes_with_few_groups_are_looked_at_whole(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many keys a shape would have, no more is looked up than it has groups; twins are found all the same."""
+    monkeypatch.setattr(sqlite_twins, "_LOOK_UPS", 50)
+    put_shapes(store, *LABELS, value="500")
+    store.apply(wide(400), Ticket())
+    for name in LABELS:
+        twin = family("x", group=key("a"), series=({name: "500", "own": name}, *({name: str(n)} for n in range(400))))
+        with pytest.raises(InconsistentPushError, match=f'own="{name}"'):
+            store.apply(push(key("a"), twin, replace=False), Ticket())
+
+
+def test_projections_are_limited(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push of very many series to be compared with very many shapes is refused before it takes the lock for long."""
+    monkeypatch.setattr(sqlite_twins, "_PROJECTIONS", 10_000)
+    put_shapes(store, *LABELS)
+    with pytest.raises(LimitError, match="twin-projections"):
+        store.apply(wide(100), Ticket())
+    store.apply(wide(20), Ticket())
+
+
+@pytest.mark.parametrize("count", [1, HASHES_IN_ROW, HASHES_IN_ROW + 1, LARGE])
+@pytest.mark.parametrize("pushed", [1, 3, HASHES_IN_ROW + 1])
+def test_twins_in_families_of_any_size(store: SqliteStore, count: int, pushed: int) -> None:
+    """A twin is found wherever its hash stands, and nothing else is taken for one."""
+    tight = key("a", l="1")
+    store.apply(push(tight, family("x", group=tight, series=tuple({"n": str(n)} for n in range(count)))), None)
+    others = tuple({"l": "1", "n": str(count + n)} for n in range(pushed - 1))
+    for number in {0, count // 2, count - 1}:
+        loose = family("x", group=key("a"), series=({"l": "1", "n": str(number)}, *others))
+        with pytest.raises(InconsistentPushError, match=f'n="{number}"'):
+            store.apply(push(key("a"), loose), Ticket())
+    free = family("x", group=key("a"), series=({"l": "1", "n": "free"}, *others))
+    store.apply(push(key("a"), free), Ticket())
+
+
+def pages(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT count(*) FROM hash_pages").fetchone()[0])
+
+
+def test_pages_go_with_their_family(store: SqliteStore, path: Path) -> None:
+    """Pages of hashes are replaced, and removed, with the family, however it goes."""
+    group = key("a")
+
+    def of(count: int, name: str = "x") -> Push:
+        return push(group, family(name, group=group, series=tuple({"n": str(n)} for n in range(count))))
+
+    store.apply(of(LARGE), None)
+    before = pages(path)
+    assert before > 3
+    store.apply(of(LARGE), None)
+    assert pages(path) == before
+    store.apply(of(1), None)
+    assert pages(path) == 0
+    for last in (push(group), of(1, "y"), of(LARGE, "y"), Delete(group), Wipe()):
+        store.apply(of(LARGE), None)
+        store.apply(last, None)
+        assert pages(path) == (before if last == of(LARGE, "y") else 0)

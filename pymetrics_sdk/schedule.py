@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -11,7 +14,11 @@ from cronsim import CronSim, CronSimError
 from pymetrics_sdk.durations import Duration, seconds
 from pymetrics_sdk.errors import ConfigError
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "local_zone"]
+
+logger = logging.getLogger("pymetrics_sdk")
+
+_LOCALTIME = Path("/etc/localtime")
 
 MAX_EARLY_SECONDS = 60.0
 EARLY_SHARE = 0.1
@@ -74,7 +81,7 @@ class Schedule:
 
     def _slots(self, when: float, *, reverse: bool) -> CronSim:
         try:
-            zone = ZoneInfo(self.zone) if self.zone else None
+            zone = ZoneInfo(self.zone) if self.zone else local_zone()
         except (KeyError, ValueError, OSError):
             raise ConfigError(
                 "tz", f"{self.zone!r} is no time zone; expected an IANA name like Europe/Berlin"
@@ -84,3 +91,28 @@ class Schedule:
             return CronSim(self.cron, moment, reverse=reverse)
         except CronSimError as error:
             raise ConfigError("schedule", f"{self.cron!r} is no cron expression: {error}") from None
+
+
+def local_zone(*, localtime: Path = _LOCALTIME) -> tzinfo:
+    """Return the machine's time zone with its rules, and not only its offset of today.
+
+    ``datetime.astimezone()`` gives a fixed offset, and with it every slot beyond a change of clocks is an hour off.
+
+    Args:
+        localtime: The file that is used where there is no variable TZ; an empty one means UTC, as in tzset(3).
+    """
+    name = os.environ.get("TZ")
+    try:
+        if name is None:
+            return _zone_of_file(localtime)
+        name = name.removeprefix(":") or "UTC"
+        return _zone_of_file(Path(name)) if name.startswith("/") else ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        # POSIX rules as CET-1CEST,M3.5.0,M10.5.0/3, which zoneinfo does not read, or a container without the file.
+        logger.debug("the machine's time zone cannot be read: its present offset is used")
+        return datetime.now().astimezone().tzinfo or UTC
+
+
+def _zone_of_file(path: Path) -> ZoneInfo:
+    with path.open("rb") as file:
+        return ZoneInfo.from_file(file)

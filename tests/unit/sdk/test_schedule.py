@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from pathlib import Path
+from zoneinfo import TZPATH, ZoneInfo
 
 import pytest
 
 from pymetrics_sdk import ConfigError
-from pymetrics_sdk.schedule import Schedule
+from pymetrics_sdk.schedule import Schedule, local_zone
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -87,3 +91,57 @@ def test_schedules_that_cannot_be_are_refused_when_the_job_is_made(arguments: di
     """A wrong expression, a date that never comes, an unknown zone, both kinds at once."""
     with pytest.raises(ConfigError):
         Schedule.of(**arguments)
+
+
+@pytest.fixture
+def machine_in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The machine's local time is Berlin's."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield monkeypatch
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("after", "due"),
+    [
+        ("2026-03-28T04:00:01", "2026-03-29T04:00:00"),
+        ("2026-10-24T04:00:01", "2026-10-25T04:00:00"),
+        ("2026-10-25T04:00:01", "2026-10-26T04:00:00"),
+    ],
+)
+def test_the_machines_zone_has_rules_and_not_only_an_offset(
+    machine_in_berlin: pytest.MonkeyPatch, after: str, due: str
+) -> None:
+    """Without a time zone, a schedule follows the machine's clock across its changes."""
+    assert Schedule(cron="0 4 * * *").next_after(berlin(after)) == berlin(due)
+
+
+def test_the_machines_zone_is_found_where_systems_keep_it(
+    machine_in_berlin: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """TZ may be a name, with a colon or without, or a file; without TZ, /etc/localtime counts, a link or a copy."""
+    file = next(path for path in (Path(each) / "Europe/Berlin" for each in TZPATH) if path.exists())
+    copy = tmp_path / "localtime"
+    shutil.copy(file, copy)
+    winter, summer = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
+
+    def hours() -> list[int]:
+        zone = local_zone(localtime=copy)
+        return [moment.astimezone(zone).hour for moment in (winter, summer)]
+
+    for value in ("Europe/Berlin", ":Europe/Berlin", str(file), f":{copy}"):
+        machine_in_berlin.setenv("TZ", value)
+        assert hours() == [1, 2]
+    machine_in_berlin.setenv("TZ", "")
+    assert hours() == [0, 0]
+    machine_in_berlin.delenv("TZ")
+    assert hours() == [1, 2]
+
+
+@pytest.mark.parametrize("value", ["CET-1CEST,M3.5.0,M10.5.0/3", "Mars/Olympus", "/nonexistent"])
+def test_a_zone_that_cannot_be_read_falls_back_to_an_offset(machine_in_berlin: pytest.MonkeyPatch, value: str) -> None:
+    """What zoneinfo does not know breaks no job."""
+    machine_in_berlin.setenv("TZ", value)
+    assert Schedule(cron="0 4 * * *").next_after(0.0) > 0

@@ -232,7 +232,7 @@ def test_deleted_between_check_and_commit(path: Path, monkeypatch: pytest.Monkey
     """A file that goes while a push is being stored fails the push, and says that the outcome is unknown."""
     with opened(path) as store:
         put(store, "a")
-        monkeypatch.setattr("pushgateway.storage.sqlite.give_back_space", lambda db: path.unlink())
+        monkeypatch.setattr("pushgateway.storage.sqlite.give_back_space", lambda db, may_wait: path.unlink())
         with pytest.raises(StoreUnwritableError, match=r"has been deleted .* is unknown"):
             put(store, "b")
 

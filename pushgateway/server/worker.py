@@ -11,8 +11,10 @@ import functools
 import gc
 import os
 import resource
+import select
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -117,6 +119,7 @@ class Worker(GunicornWorker):
     def run(self) -> None:
         """Serve until told to stop, then close the store."""
         _calm_collector()
+        _end_with(self.ppid)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Server(self._config, arbiter_pid=self.ppid).serve(sockets=self.sockets))
         self._bridge.close()
@@ -169,6 +172,24 @@ class _Server(UvicornServer):
         if self.should_exit and sig == signal.SIGQUIT:
             self.force_exit = True
         self.should_exit = True
+
+
+def _end_with(arbiter_pid: int) -> None:
+    """End this process soon after its parent, also if the event loop is stuck and never looks.
+
+    Not PR_SET_PDEATHSIG: it would either kill what the loop is given 0.3 s to finish, or wait for the loop as well.
+    """
+    try:
+        arbiter = os.pidfd_open(arbiter_pid)
+    except OSError:
+        return  # it has gone already, which the loop sees, or the kernel is older than 5.3, and there is no such net
+
+    def watch() -> None:
+        select.select([arbiter], [], [])
+        time.sleep(_ORPHAN_LIMIT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="orphan", daemon=True).start()
 
 
 def _calm_collector() -> None:

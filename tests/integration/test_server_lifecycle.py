@@ -186,6 +186,45 @@ def test_killed_arbiter() -> None:
             probe.bind(gateway.address)
 
 
+SERVE_STUCK = """
+import sys, time
+from pushgateway import cli, server
+from pushgateway.config import Config
+
+make = server.create_app
+
+def sticky(**services):
+    app = make(**services)
+    answer = app.wsgi_app
+    app.wsgi_app = lambda environ, start: time.sleep(60) if "stuck" in environ["PATH_INFO"] else answer(environ, start)
+    return app
+
+server.create_app = sticky
+sys.exit(cli.serve(Config(listen_addresses=(sys.argv[1],), storage_url="memory:", workers=1)))
+"""
+
+
+class StuckGateway(Gateway):
+    """A gateway whose event loop is stuck as soon as somebody pushes to the job `stuck`."""
+
+    def command(self) -> list[str]:
+        """The command line that starts it."""
+        import_server = "import os; os.environ['PROMETHEUS_MULTIPROC_DIR'] = os.getcwd()"
+        return [sys.executable, "-c", import_server + SERVE_STUCK, f"127.0.0.1:{self.port}"]
+
+
+def test_killed_arbiter_of_a_stuck_worker() -> None:
+    """When the arbiter is killed, a worker whose event loop is stuck ends as well."""
+    with StuckGateway() as gateway, contextlib.ExitStack() as stack:
+        open_connections(gateway, stack, 1, b"DELETE /metrics/job/stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+        (behind,) = open_connections(gateway, stack, 1, READY)
+        behind.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            behind.recv(1)
+        os.kill(gateway.pid, signal.SIGKILL)
+        poll(lambda: not gateway.workers(), seconds=5, what="the worker's end")
+
+
 def test_stop_under_load_loses_nothing() -> None:
     """Of the pushes that are under way when the gateway is stopped, each that was answered 200 is there afterwards."""
     with Gateway() as gateway:

@@ -25,10 +25,34 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT_SECONDS = 5.0
 """The total deadline of a final push, all retries included: what a job may cost at most when its gateway is gone."""
 
-_SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+service_account_namespace = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where Kubernetes mounts the namespace of the pod's service account; tests point it elsewhere."""
 _JOB_OF_CRONJOB = re.compile(r"(?P<cronjob>.+)-(?P<minutes>\d{8,10})")
 _POD_SUFFIX = re.compile(r"-[a-z0-9]{5}$")
 _WEEK_SECONDS = 7 * 86400.0
+MAX_ATTEMPT_DIGITS = 6
+
+
+# By what each of them says; the first that is set wins.
+_SHARD_VARIABLES = (
+    "JOB_COMPLETION_INDEX",
+    "AWS_BATCH_JOB_ARRAY_INDEX",
+    "CLOUD_RUN_TASK_INDEX",
+    "SLURM_ARRAY_TASK_ID",
+)
+_COMMIT_VARIABLES = ("GIT_COMMIT", "GITHUB_SHA", "CI_COMMIT_SHA")
+_ATTEMPT_VARIABLES = ("AIRFLOW_CTX_TRY_NUMBER", "GITHUB_RUN_ATTEMPT", "AWS_BATCH_JOB_ATTEMPT")
+_KUBERNETES_VARIABLES = ("KUBERNETES_SERVICE_HOST", "POD_NAME", "POD_NAMESPACE", "NODE_NAME", "HOSTNAME")
+_OTEL_VARIABLES = ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES")
+
+FOREIGN_VARIABLES = (
+    *_SHARD_VARIABLES,
+    *_COMMIT_VARIABLES,
+    *_ATTEMPT_VARIABLES,
+    *_KUBERNETES_VARIABLES,
+    *_OTEL_VARIABLES,
+)
+"""Every variable without our prefix that `identify` reads: what a test sets aside to be the same on every machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +136,18 @@ class Settings:
     problems: tuple[str, ...] = ()
 
     def with_gateway(self, url: str) -> Settings:
-        """Return these settings with another gateway; userinfo in `url` replaces the credentials.
+        """Return these settings with another gateway and the credentials in `url`.
+
+        Without any in it, the present ones are kept if they are for that gateway, or for no particular one.
 
         Raises:
             ConfigError: The URL cannot be used.
         """
         clean, username, password = split_gateway_url(url, setting="gateway")
-        if username:
-            return replace(self, gateway_url=clean, username=username, password=password, token="", token_file="")
-        return replace(self, gateway_url=clean)
+        if not username and self.gateway_url in {"", clean}:
+            return replace(self, gateway_url=clean)
+        # The environment's credentials are for the environment's gateway; another one must not learn them.
+        return replace(self, gateway_url=clean, username=username, password=password, token="", token_file="")
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -134,6 +161,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
     def text(name: str) -> str:
         return env.get(f"PYMETRICS_{name}", "").strip()
+
+    def secret(name: str) -> str:
+        # Not stripped: a password may begin or end with a space.
+        return env.get(f"PYMETRICS_{name}", "")
 
     def attempt(name: str, parse: Callable[[str], T], fallback: T) -> T:
         try:
@@ -149,11 +180,16 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         return split_gateway_url(value, setting="PYMETRICS_GATEWAY_URL")
 
     url, username, password = attempt("GATEWAY_URL", gateway, ("", "", ""))
+    if secret("USERNAME"):
+        # As a pair: the user of the one with the password of the other is nobody.
+        username, password = secret("USERNAME"), secret("PASSWORD")
+    elif secret("PASSWORD"):
+        problems.append("PYMETRICS_PASSWORD: there is no PYMETRICS_USERNAME that it could belong to")
     return Settings(
         gateway_url=url,
-        username=text("USERNAME") or username,
-        password=text("PASSWORD") or password,
-        token=text("TOKEN"),
+        username=username,
+        password=password,
+        token=secret("TOKEN"),
         token_file=text("TOKEN_FILE"),
         ca_file=text("CA_FILE"),
         cert_file=text("CERT_FILE"),
@@ -251,26 +287,27 @@ def identify(
     job: str = "",
     version: str = "",
     environ: Mapping[str, str] | None = None,
-    namespace_file: Path = _SERVICE_ACCOUNT_NAMESPACE,
+    namespace_file: Path | None = None,
     script: str | None = None,
 ) -> Identity:
     """Find out who this process is; asks nobody, reads the environment and at most one file.
+
+    The name is never one that Kubernetes generated, of a pod, a host or a Job: each run would leave a group behind.
 
     Args:
         now: Unix time; a scheduled minute further than 7 days from it is taken for a coincidence of names.
         job: The name that the code gives; "" if it gives none.
         version: The application's version as the code gives it.
         environ: Default: the process's.
-        namespace_file: Where Kubernetes mounts the namespace of the service account.
+        namespace_file: Where Kubernetes mounts the namespace of the service account. Default: its usual place.
         script: The program's path, the last resort for a name. Default: ``sys.argv[0]``.
     """
     env = os.environ if environ is None else environ
+    namespace_file = namespace_file or service_account_namespace
     resource = _resource_attributes(env.get("OTEL_RESOURCE_ATTRIBUTES", ""))
     kubernetes = "KUBERNETES_SERVICE_HOST" in env or os.path.exists(namespace_file)
     pod = resource.get("k8s.pod.name") or env.get("POD_NAME") or (env.get("HOSTNAME", "") if kubernetes else "")
-    shard = _first(
-        env, "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX", "SLURM_ARRAY_TASK_ID"
-    )
+    shard = _first(env, *_SHARD_VARIABLES)
     cronjob, job_name, scheduled = _from_pod_name(pod, now, shard) if kubernetes else ("", "", None)
     cronjob = resource.get("k8s.cronjob.name", cronjob)
     job_name = resource.get("k8s.job.name", job_name)
@@ -280,7 +317,6 @@ def identify(
         or env.get("OTEL_SERVICE_NAME")
         or resource.get("service.name")
         or cronjob
-        or job_name
         or Path(sys.argv[0] if script is None else script).stem
         or ("python" if script is None else "")
     )
@@ -293,7 +329,7 @@ def identify(
         pod=pod,
         node=resource.get("k8s.node.name") or env.get("NODE_NAME", ""),
         version=version or resource.get("service.version", ""),
-        commit=_first(env, "GIT_COMMIT", "GITHUB_SHA", "CI_COMMIT_SHA") or resource.get("vcs.ref.head.revision", ""),
+        commit=_first(env, *_COMMIT_VARIABLES) or resource.get("vcs.ref.head.revision", ""),
         attempt=_attempt(env),
         scheduled_at_seconds=scheduled,
     )
@@ -335,8 +371,10 @@ def _resource_attributes(text: str) -> dict[str, str]:
 
 
 def _attempt(env: Mapping[str, str]) -> int:
-    found = _first(env, "AIRFLOW_CTX_TRY_NUMBER", "GITHUB_RUN_ATTEMPT", "AWS_BATCH_JOB_ATTEMPT")
-    return int(found) if found.isdigit() and int(found) > 0 else 1
+    found = _first(env, *_ATTEMPT_VARIABLES)
+    # Not isdigit, which is true of "²" too; and no number that is longer than any count of attempts.
+    usable = found.isascii() and found.isdecimal() and len(found) <= MAX_ATTEMPT_DIGITS
+    return max(1, int(found)) if usable else 1
 
 
 def _first(env: Mapping[str, str], *names: str) -> str:

@@ -17,13 +17,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from pymetrics_sdk import cells
-from pymetrics_sdk.environment import Settings
+from pymetrics_sdk import cells, environment
+from pymetrics_sdk.environment import FOREIGN_VARIABLES, Settings
 from pymetrics_sdk.errors import TransportError
 from pymetrics_sdk.transport import SCHEMES, Deadline, Request, Response, Transport
 
@@ -200,19 +201,24 @@ class _Unreachable:
 def in_memory_gateway() -> Iterator[InMemoryGateway]:
     """Let every push of this process go to an in-memory gateway.
 
-    ``PYMETRICS_*`` variables are set aside meanwhile, counts outside runs start at zero. A job that names another
-    gateway in its code does not reach it; its URL is noted in `InMemoryGateway.elsewhere`.
+    ``PYMETRICS_*`` variables are set aside meanwhile, and so is all else from which a run learns who it is: a test
+    finds the same grouping key on a laptop, in CI and in a pod. Counts outside runs start at zero. A job that names
+    another gateway in its code does not reach it; its URL is noted in `InMemoryGateway.elsewhere`.
     """
     gateway = InMemoryGateway()
-    saved = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PYMETRICS_")}
+    aside = [name for name in os.environ if name.startswith("PYMETRICS_") or name in FOREIGN_VARIABLES]
+    saved = {name: os.environ.pop(name) for name in aside}
+    namespace_file = environment.service_account_namespace
+    environment.service_account_namespace = Path(os.devnull, "none")
     os.environ["PYMETRICS_GATEWAY_URL"] = gateway.url
     cells.process_scope.forget()
     try:
         with _schemes(gateway.open):
             yield gateway
     finally:
-        del os.environ["PYMETRICS_GATEWAY_URL"]
+        os.environ.pop("PYMETRICS_GATEWAY_URL", None)
         os.environ.update(saved)
+        environment.service_account_namespace = namespace_file
 
 
 @contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from pymetrics_sdk import Job, environment
 from pymetrics_sdk.environment import identify, read_settings
 from pymetrics_sdk.spec import JobSpec
 from pymetrics_sdk.target import resolve
+from pymetrics_sdk.testing import in_memory_gateway
 
 NOW = 1_700_000_000.0
 MINUTES = 28_333_333  # NOW in minutes
@@ -83,20 +87,30 @@ def test_a_cronjobs_pod_tells_job_and_planned_minute() -> None:
 
 @pytest.mark.parametrize("minutes", [MINUTES - 7 * 1440 - 1, MINUTES + 7 * 1440 + 2])
 def test_a_number_that_is_no_recent_minute_is_part_of_the_name(minutes: int) -> None:
-    """A minute more than seven days away is a coincidence: the Job's name then is what it is."""
-    identity = identify(now=NOW, environ=kubernetes(POD_NAME=f"report-{minutes}-x7k2p"), namespace_file=NOWHERE)
+    """A minute more than seven days away is a coincidence: nothing in the pod's name then is the job's."""
+    environ = kubernetes(POD_NAME=f"report-{minutes}-x7k2p")
+    identity = identify(now=NOW, environ=environ, namespace_file=NOWHERE, script="/app/report.py")
     assert (identity.cronjob, identity.scheduled_at_seconds) == ("", None)
-    assert identity.job == f"report-{minutes}"
+    assert (identity.job, identity.job_name) == ("report", f"report-{minutes}")
 
 
-def test_the_names_of_a_plain_job_and_of_an_indexed_one() -> None:
-    """The generated suffix, with the index of an indexed Job, is not part of the name."""
-    assert (
-        identify(now=NOW, environ=kubernetes(POD_NAME="etl-import-x7k2p"), namespace_file=NOWHERE).job == "etl-import"
+@pytest.mark.parametrize(
+    "pod", ["web-7d4b9c6f5d-x2x5z", "ip-10-0-0-1", "etl-manual-x7k-abcde", "etl-0", "etl-import-x7k2p"]
+)
+@pytest.mark.parametrize("variable", ["HOSTNAME", "POD_NAME"])
+def test_generated_names_never_become_the_jobs(pod: str, variable: str) -> None:
+    """Names of pods, hosts and Jobs change with every run, and would leave a group behind each; the script's do not."""
+    identity = identify(
+        now=NOW, environ=kubernetes(**{variable: pod}), namespace_file=NOWHERE, script="/app/nightly_etl.py"
     )
+    assert (identity.job, identity.pod) == ("nightly_etl", pod)
+
+
+def test_the_job_in_kubernetes_is_in_the_info() -> None:
+    """The Job's name is the pod's without the generated suffix and the index of an indexed Job."""
     indexed = kubernetes(POD_NAME="etl-import-3-x7k2p", JOB_COMPLETION_INDEX="3")
-    identity = identify(now=NOW, environ=indexed, namespace_file=NOWHERE)
-    assert (identity.job, identity.shard) == ("etl-import", "3")
+    identity = identify(now=NOW, environ=indexed, namespace_file=NOWHERE, script="etl.py")
+    assert (identity.job, identity.job_name, identity.shard) == ("etl", "etl-import", "3")
 
 
 def test_outside_kubernetes_the_host_name_means_nothing() -> None:
@@ -108,18 +122,18 @@ def test_outside_kubernetes_the_host_name_means_nothing() -> None:
 
 
 def test_the_order_of_names() -> None:
-    """An argument wins over PYMETRICS_JOB, that over OpenTelemetry's name, that over Kubernetes'."""
+    """An argument wins over PYMETRICS_JOB, that over OpenTelemetry's name, that over the CronJob's."""
     environ = kubernetes(
         PYMETRICS_JOB="ours",
         OTEL_SERVICE_NAME="otel",
         OTEL_RESOURCE_ATTRIBUTES="service.name=resource,service.version=1.2",
-        POD_NAME="pod-x7k2p",
+        POD_NAME=f"cron-{MINUTES}-x7k2p",
     )
     names = [identify(now=NOW, job="argument", environ=environ, namespace_file=NOWHERE).job]
     for gone in ("PYMETRICS_JOB", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "POD_NAME"):
         names.append(identify(now=NOW, environ=environ, namespace_file=NOWHERE).job)
         del environ[gone]
-    assert names == ["argument", "ours", "otel", "resource", "pod"]
+    assert names == ["argument", "ours", "otel", "resource", "cron"]
 
 
 def test_the_order_of_namespaces(tmp_path: Path) -> None:
@@ -139,6 +153,75 @@ def test_attempts_and_commits_come_from_ci_and_airflow() -> None:
     assert identify(now=NOW, environ={"AIRFLOW_CTX_TRY_NUMBER": "2"}, namespace_file=NOWHERE).attempt == 2
     assert identify(now=NOW, environ={"GITHUB_RUN_ATTEMPT": "x"}, namespace_file=NOWHERE).attempt == 1
     assert identify(now=NOW, environ={"GITHUB_SHA": "abc"}, namespace_file=NOWHERE).commit == "abc"
+
+
+@pytest.mark.parametrize("value", ["\u00b2", "\u0663", "0", "-1", "1e3", "9" * 5000])
+def test_attempts_that_are_no_numbers_are_the_first(value: str) -> None:
+    """Whatever another system puts into its variable, a run starts."""
+    assert identify(now=NOW, environ={"AIRFLOW_CTX_TRY_NUMBER": value}, namespace_file=NOWHERE).attempt == 1
+
+
+def test_user_name_and_password_come_from_one_place() -> None:
+    """The user of the variables never goes with the password of the URL, and a password alone is named as useless."""
+    url = "http://alice:wonder@gw:9091"
+    both = read_settings({"PYMETRICS_GATEWAY_URL": url, "PYMETRICS_USERNAME": "bob"})
+    assert (both.username, both.password) == ("bob", "")
+    alone = read_settings({"PYMETRICS_GATEWAY_URL": url, "PYMETRICS_PASSWORD": "secret"})
+    assert (alone.username, alone.password) == ("alice", "wonder")
+    assert [problem.split(":")[0] for problem in alone.problems] == ["PYMETRICS_PASSWORD"]
+
+
+def test_secrets_are_taken_as_they_are() -> None:
+    """A password may begin and end with spaces."""
+    settings = read_settings({"PYMETRICS_USERNAME": "bob", "PYMETRICS_PASSWORD": " pass "})
+    assert settings.password == " pass "
+
+
+def test_another_gateway_does_not_learn_the_environments_credentials() -> None:
+    """A gateway that the code names gets the environment's token only if the environment means that gateway or none."""
+    secrets = {"PYMETRICS_TOKEN": "t", "PYMETRICS_USERNAME": "u", "PYMETRICS_PASSWORD": "p"}
+    settings = read_settings({"PYMETRICS_GATEWAY_URL": "http://gw:9091", **secrets})
+    other = settings.with_gateway("http://other:9091")
+    assert (other.token, other.username, other.password) == ("", "", "")
+    assert settings.with_gateway("gw:9091/").token == "t"
+    assert read_settings(secrets).with_gateway("http://other:9091").token == "t"
+    named = settings.with_gateway("http://a:b@gw:9091")
+    assert (named.token, named.username, named.password) == ("", "a", "b")
+
+
+def test_the_in_memory_gateway_finds_the_same_key_on_every_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What CI systems and Kubernetes set does not reach a test's grouping key, and is back afterwards."""
+    file = tmp_path / "namespace"
+    file.write_text("ci")
+    monkeypatch.setattr(environment, "service_account_namespace", file)
+    for name in environment.FOREIGN_VARIABLES:
+        monkeypatch.setenv(name, "7")
+    with in_memory_gateway() as gateway:
+        with Job("same"):
+            pass
+        assert gateway.group(job="same")["batch_job_attempt"] == 1
+    assert {os.environ[name] for name in environment.FOREIGN_VARIABLES} == {"7"}
+    assert environment.service_account_namespace == file
+
+
+def test_every_foreign_variable_is_known() -> None:
+    """`identify` asks its environment for no variable that the tuple lacks."""
+
+    class Asked(dict[str, str]):
+        names: ClassVar[set[str]] = set()
+
+        def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+            self.names.add(name)
+            return default
+
+        def __contains__(self, name: object) -> bool:
+            self.names.add(str(name))
+            return False
+
+    identify(now=NOW, environ=Asked(), namespace_file=NOWHERE)
+    assert {name for name in Asked.names if not name.startswith("PYMETRICS_")} <= set(environment.FOREIGN_VARIABLES)
 
 
 def test_the_grouping_key_never_holds_pod_host_or_run() -> None:

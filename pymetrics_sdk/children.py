@@ -66,24 +66,32 @@ class MappedFile:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._fd, _FIRST_BYTES)
+        _allocate(self._fd, _FIRST_BYTES)
         self._map = mmap.mmap(self._fd, _FIRST_BYTES)
         self._used = _HEADER.size
+        self._broken = False
         _HEADER.pack_into(self._map, 0, self._used)
 
     def store(self, cell: Cell) -> None:
-        """Take a cell's numbers; gauges of the job's own stay in the child, since they cannot be added up."""
-        if not cell.family.definition.additive:
+        """Take a cell's numbers; gauges of the job's own stay in the child, since they cannot be added up.
+
+        Where that fails, as on a full disk, what was stored so far is all that comes home; the child counts on.
+        """
+        if self._broken or not cell.family.definition.additive:
             return
-        if cell.slot < 0:
-            self._append(cell)
-        struct.pack_into(f"<{len(cell.values)}d", self._map, cell.slot, *cell.values)
+        try:
+            if cell.slot < 0:
+                self._append(cell)
+            struct.pack_into(f"<{len(cell.values)}d", self._map, cell.slot, *cell.values)
+        except Exception as error:
+            self._broken = True
+            _give_up(error)
 
     def _append(self, cell: Cell) -> None:
         key = _key(cell)
         size = _RECORD.size + len(key) + 8 * len(cell.values)
         while self._used + size > len(self._map):
-            os.ftruncate(self._fd, 2 * len(self._map))
+            _allocate(self._fd, 2 * len(self._map))
             self._map.resize(2 * len(self._map))
         _RECORD.pack_into(self._map, self._used, len(key), len(cell.values))
         start = self._used + _RECORD.size
@@ -103,15 +111,28 @@ class UndecidedMirror:
             return
         try:
             file = MappedFile(_child_path(parent))
-        except OSError as error:
-            logger.warning("what this child process counts is lost: %s", error)
-            cells.mirror_to(None)
+        except Exception as error:
+            _give_up(error)
             return
         cells.mirror_to(file)
         for scope in cells.every_scope():
             for family in scope.families:
                 for each in family.cells.values():
                     file.store(each)
+
+
+def _allocate(fd: int, size: int) -> None:
+    """Let a file have `size` bytes on the disk; raises OSError where there is no room.
+
+    Not ftruncate, which makes a hole: on a full disk the first store into it ends the process with SIGBUS.
+    """
+    os.posix_fallocate(fd, 0, size)
+
+
+def _give_up(error: Exception) -> None:
+    """Mirror nothing any more; said once, since nothing calls the mirror again."""
+    cells.mirror_to(None)
+    logger.warning("what this child process counts from here on is lost: %s: %s", type(error).__name__, error)
 
 
 def _key(cell: Cell) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -308,3 +310,37 @@ with Job("parent"):
     group = gateway.group("parent")
     assert group["batch_job_last_result", {"result": "cancellation"}] == 1
     assert group.total("rows_total") == 2
+
+
+FULL_DISK = """
+many = Counter("many_total", "Many.", ["number"], max_series=3000)
+def count():
+    for number in range(2000):
+        many.labels(str(number) * 5).inc()
+if __name__ == "__main__":
+    with Job("parent"):
+        children = [multiprocessing.get_context("fork").Process(target=count) for _ in range(3)]
+        [each.start() for each in children]
+        [each.join() for each in children]
+        assert [each.exitcode for each in children] == [0, 0, 0], children
+"""
+
+
+def test_a_full_disk_does_not_harm_a_child(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    """Where its file cannot grow, a child counts on, says once what is lost, and nothing reaches the job's code."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+    status, _, error = run_child(HEAD + limit + FULL_DISK, gateway=gateway.url, TMPDIR=str(tmp_path))
+    assert status == 0, error
+    assert error.count("is lost") == 3
+    assert gateway.group("parent").total("many_total") > 0
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="a small file system needs root")
+def test_a_full_file_system_does_not_kill_a_child(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    """Room is reserved before it is written to: a hole that cannot be filled would end the child with SIGBUS."""
+    mount = f'mount -t tmpfs -o size=256k none {tmp_path} && exec "$@"'
+    prefix = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+    with child(HEAD + FULL_DISK, gateway=gateway.url, prefix=prefix, TMPDIR=str(tmp_path)) as process:
+        status, _, error = process.finish()
+    assert status == 0, error
+    assert error.count("is lost") >= 2

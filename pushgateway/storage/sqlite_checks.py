@@ -44,7 +44,10 @@ _NAMESAKE: Final = """
 
 
 class StoredRow(NamedTuple):
-    """What the push's own group has under a name already: `bytes` in both forms, `paged` if its hashes are in pages."""
+    """What the push's own group has under a name already: `bytes` in both forms, `paged` if its hashes are in pages.
+
+    `large` is where its bodies are, None if they are in its row.
+    """
 
     header: int
     type: MetricType
@@ -54,6 +57,7 @@ class StoredRow(NamedTuple):
     typed_at_seconds: float
     bytes: int
     paged: bool
+    large: int | None
 
 
 class OwnFamilies:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, MetricType, Snapshot
+from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, Snapshot
 from pushgateway.rules import suffix_rivals
 from pushgateway.storage.schema import TYPES
 
@@ -24,26 +24,28 @@ _SUSPECTS: Final = """
     SELECT DISTINCT h.name, h.type FROM families f INDEXED BY families_suspect CROSS JOIN headers h
     WHERE f.suspect AND h.id = f.header
 """
+# The rows of most families hold their bodies; a subquery in coalesce runs for the others only.
+_TEXT: Final = "coalesce(f.text, (SELECT b.text FROM large_bodies b WHERE b.id = f.large))"
+_METRICS: Final = "coalesce(f.metrics, (SELECT b.metrics FROM large_bodies b WHERE b.id = f.large))"
 # Bodies in the order of the groups' keys: appended to a list a family, they need no sorting.
 _BODIES: Final = {
-    Form.TEXT: "SELECT f.header, f.text FROM groups g CROSS JOIN families f WHERE f.group_id = g.id ORDER BY g.key",
-    Form.METRICS: (
-        "SELECT f.header, f.metrics FROM groups g CROSS JOIN families f WHERE f.group_id = g.id ORDER BY g.key"
-    ),
+    # S608: one of the two constants above.
+    form: f"SELECT f.header, {body} FROM groups g CROSS JOIN families f WHERE f.group_id = g.id ORDER BY g.key"  # noqa: S608
+    for form, body in ((Form.TEXT, _TEXT), (Form.METRICS, _METRICS))
 }
 _PUSHED_LAST: Final = """
     SELECT max(f.pushed_at) FROM families f INDEXED BY families_by_header WHERE f.header = ?
 """
-_BLOCKS: Final = """
-    SELECT h.name, h.type, h.help, f.metrics, g.key, f.pushed_at, f.typed_at, f.suspect
+_BLOCKS: Final = f"""
+    SELECT h.name, h.type, h.help, {_METRICS}, g.key, f.pushed_at, f.typed_at, f.suspect
     FROM headers h CROSS JOIN families f INDEXED BY families_by_header CROSS JOIN groups g
     WHERE h.name = ? AND f.header = h.id AND g.id = f.group_id ORDER BY g.key
-"""
-_CONTENTS: Final = """
-    SELECT h.name, h.type, h.help, f.metrics, g.key, f.pushed_at, f.typed_at, f.suspect
+"""  # noqa: S608 - the constant above
+_CONTENTS: Final = f"""
+    SELECT h.name, h.type, h.help, {_METRICS}, g.key, f.pushed_at, f.typed_at, f.suspect
     FROM groups g CROSS JOIN families f CROSS JOIN headers h
     WHERE f.group_id = g.id AND h.id = f.header ORDER BY g.key, f.name
-"""
+"""  # noqa: S608 - the constant above
 
 
 def read_snapshot(db: sqlite3.Connection, form: Form) -> Snapshot:
@@ -86,7 +88,7 @@ def _contested_names(db: sqlite3.Connection) -> set[str]:
     names: set[str] = set()
     for name, code in db.execute(_SUSPECTS):
         names.add(name)
-        names.update(rival for rival, _ in suffix_rivals(name, _type(code)))
+        names.update(rival for rival, _ in suffix_rivals(name, TYPES[code]))
     return names
 
 
@@ -101,7 +103,3 @@ def _newest_help(db: sqlite3.Connection, headers: Sequence[_Header]) -> str:
 def _block(row: tuple[str, int, str, bytes, str, float, float, int]) -> FamilyBlock:
     name, code, help_, body, key, pushed_at, typed_at, suspect = row
     return FamilyBlock(name, TYPES[code], help_, body, key, pushed_at, typed_at, bool(suspect))
-
-
-def _type(code: int) -> MetricType:
-    return TYPES[code]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from pushgateway.errors import InconsistentPushError, LimitError, RequestError, StoreBusyError
 from pushgateway.model import Change, Delete, GroupingKey, Push, Refusal, StoredFamily
@@ -37,19 +37,27 @@ _FAIL_GROUP: Final = "UPDATE groups SET failed_at = ?, failure_reason = ? WHERE 
 
 # The length of a blob is read without the blob.
 _ROWS: Final = """
-    SELECT f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at, length(f.text) + length(f.metrics),
-        f.hashes IS NULL
+    SELECT f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at,
+        coalesce(
+            length(f.text) + length(f.metrics),
+            (SELECT length(b.text) + length(b.metrics) FROM large_bodies b WHERE b.id = f.large)
+        ),
+        f.hashes IS NULL, f.large
     FROM families f CROSS JOIN headers h WHERE h.id = f.header AND f.group_id = ?
 """
 _ROW: Final = _ROWS + " AND f.name = ?"
 _REPLACE_BODY: Final = """
-    UPDATE families SET pushed_at = ?, hashes = ?, text = ?, metrics = ? WHERE group_id = ? AND name = ?
+    UPDATE families SET pushed_at = ?, large = ?, hashes = ?, text = ?, metrics = ? WHERE group_id = ? AND name = ?
 """
 _REPLACE_ROW: Final = """
-    REPLACE INTO families (group_id, name, header, suspect, pushed_at, typed_at, hashes, text, metrics)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    REPLACE INTO families (group_id, name, header, suspect, pushed_at, typed_at, large, hashes, text, metrics)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _REMOVE_ROW: Final = "DELETE FROM families WHERE group_id = ? AND name = ?"
+_ADD_LARGE: Final = "INSERT INTO large_bodies (text, metrics) VALUES (?, ?)"
+_REPLACE_LARGE: Final = "UPDATE large_bodies SET text = ?, metrics = ? WHERE id = ?"
+_REMOVE_LARGE: Final = "DELETE FROM large_bodies WHERE id = ?"
+_LARGE_OF_GROUP: Final = "SELECT large FROM families WHERE group_id = ? AND large IS NOT NULL"
 _ADD_HASHES: Final = "INSERT INTO hash_pages (group_id, name, first, hashes) VALUES (?, ?, ?, ?)"
 _REMOVE_HASHES: Final = "DELETE FROM hash_pages WHERE group_id = ? AND name = ?"
 _FIND_HEADER: Final = "SELECT id FROM headers WHERE name = ? AND type = ? AND help = ? AND unit = ?"
@@ -64,12 +72,18 @@ _MAX_FAMILY_BYTES: Final = 900_000_000
 _QUICK_BYTES: Final = 1 << 20
 """What a change may replace or remove without waiting, in both forms: freeing it takes 4 ms a MiB."""
 
+_BYTES_IN_ROW: Final = 16 << 10
+"""Both forms of a family that stay in its row, on up to four pages beside it that a search has to read."""
+
 _FREE_PAGES_KEPT: Final = 1024
 """4 MiB: what a group that is deleted and pushed again may use without the file shrinking and growing each time."""
 
 _PAGES_GIVEN_BACK: Final = 16
 _PAGES_GIVEN_BACK_WAITING: Final = 256
 """With each write, the larger number where waiting is allowed: giving a page back means moving another, 0.08 ms."""
+
+
+_Row: TypeAlias = tuple[str, int, int, str, str, int, float, int, int, int | None]
 
 
 class Prepared:
@@ -118,8 +132,8 @@ def apply_change(db: sqlite3.Connection, prepared: Prepared, rules: Rules) -> Re
     elif isinstance(change, Delete):
         _delete(db, change.key, rules)
     else:
-        for table in ("families", "hash_pages", "headers", "groups"):
-            db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of four names
+        for table in ("families", "large_bodies", "hash_pages", "headers", "groups"):
+            db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of five names
     return None
 
 
@@ -198,12 +212,12 @@ def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str,
     if group_id == NO_GROUP:
         return {}
     if push.replace:
-        rows: Iterable[tuple[str, int, int, str, str, int, float, int, int]] = db.execute(_ROWS, (group_id,))
+        rows: Iterable[_Row] = db.execute(_ROWS, (group_id,))
     else:
         rows = (row for family in push.families for row in db.execute(_ROW, (group_id, family.name)))
     return {
-        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at, size, bool(paged))
-        for name, header, type_, help_, unit, suspect, typed_at, size, paged in rows
+        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at, size, bool(paged), large)
+        for name, header, type_, help_, unit, suspect, typed_at, size, paged, large in rows
     }
 
 
@@ -225,22 +239,46 @@ def _store_families(
         name, row = family.name, gone.pop(family.name, None)
         same_header = row is not None and (row.type, row.help, row.unit) == (family.type, family.help, family.unit)
         suspect = push.contradictory or name in suspects
-        hashes = None if name in series.pages else family.hashes
+        body = _store_bodies(db, family, None if row is None else row.large)
+        values = (body.large, None if name in series.pages else family.hashes, body.text, body.metrics)
         if row is not None and same_header and not row.suspect and not suspect:
-            bodies.append((now, hashes, family.text, family.metrics, group_id, name))
+            bodies.append((now, *values, group_id, name))
             continue
         header = row.header if row is not None and same_header else _header(db, family)
         typed_at = row.typed_at_seconds if row is not None and row.type is family.type else now
-        rows.append((group_id, name, header, suspect, now, typed_at, hashes, family.text, family.metrics))
+        rows.append((group_id, name, header, suspect, now, typed_at, *values))
         if row is not None and row.header != header:
             released.add(row.header)
     for name, row in gone.items():
         removed.append((group_id, name))
+        if row.large is not None:
+            db.execute(_REMOVE_LARGE, (row.large,))
         released.add(row.header)
-    for sql, values in ((_REPLACE_BODY, bodies), (_REPLACE_ROW, rows), (_REMOVE_ROW, removed)):
-        if values:
-            db.executemany(sql, values)
+    for sql, many in ((_REPLACE_BODY, bodies), (_REPLACE_ROW, rows), (_REMOVE_ROW, removed)):
+        if many:
+            db.executemany(sql, many)
     _release(db, released)
+
+
+class _Bodies(NamedTuple):
+    """What a row says of its bodies: what they are, or where."""
+
+    large: int | None
+    text: bytes | None
+    metrics: bytes | None
+
+
+def _store_bodies(db: sqlite3.Connection, family: StoredFamily, large: int | None) -> _Bodies:
+    """Store large bodies in place of those before, whose id is `large`; return what goes into the family's row."""
+    values = (family.text, family.metrics)
+    if len(family.text) + len(family.metrics) <= _BYTES_IN_ROW:
+        if large is not None:
+            db.execute(_REMOVE_LARGE, (large,))
+        return _Bodies(None, *values)
+    if large is None:
+        return _Bodies(_inserted(db, _ADD_LARGE, values), None, None)
+    db.execute(_REPLACE_LARGE, (*values, large))
+    return _Bodies(large, None, None)
 
 
 def _store_pages(db: sqlite3.Connection, group_id: int, stored: Mapping[str, StoredRow], series: PushedSeries) -> None:
@@ -278,6 +316,7 @@ def _delete(db: sqlite3.Connection, key: GroupingKey, rules: Rules) -> None:
         return
     _check_quick(row[2], rules)
     headers = [header for (header,) in db.execute("SELECT DISTINCT header FROM families WHERE group_id = ?", row[:1])]
+    db.executemany(_REMOVE_LARGE, db.execute(_LARGE_OF_GROUP, row[:1]).fetchall())
     db.execute("DELETE FROM families WHERE group_id = ?", row[:1])
     db.execute("DELETE FROM hash_pages WHERE group_id = ?", row[:1])
     db.execute("DELETE FROM groups WHERE id = ?", row[:1])

@@ -39,8 +39,8 @@ def fill(db: sqlite3.Connection, groups: int) -> None:
             (n, group.key, re.sub(r"\s", "", str(list(group.shape))).replace("'", '"')),
         )
         header, name = ((10 + n, "y"), (2, "h"))[n % 2]
-        db.execute("INSERT INTO families VALUES (?, 'x', 1, 0, 1.0, 1.0, ?, x'', x'')", (n, hashes))
-        db.execute("INSERT INTO families VALUES (?, ?, ?, 0, 1.0, 1.0, ?, x'', x'')", (n, name, header, hashes))
+        db.execute("INSERT INTO families VALUES (?, 'x', 1, 0, 1.0, 1.0, NULL, ?, x'', x'')", (n, hashes))
+        db.execute("INSERT INTO families VALUES (?, ?, ?, 0, 1.0, 1.0, NULL, ?, x'', x'')", (n, name, header, hashes))
 
 
 def database(path: Path, groups: int) -> sqlite3.Connection:

@@ -177,7 +177,7 @@ def test_our_mark_without_our_tables(tmp_path: Path) -> None:
         db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {schema.VERSION}")
         db.commit()
-    with pytest.raises(StartError, match="no table families, hash_pages, headers"):
+    with pytest.raises(StartError, match="no table families, hash_pages, headers, large_bodies"):
         prepare_store(f"sqlite:{path}")
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("groups",)]

@@ -131,9 +131,34 @@ def test_twins_in_families_of_any_size(store: SqliteStore, count: int, pushed: i
     store.apply(push(key("a"), free), Ticket())
 
 
-def pages(path: Path) -> int:
+def count(path: Path, table: str) -> int:
     with closing(sqlite3.connect(path)) as db:
-        return int(db.execute("SELECT count(*) FROM hash_pages").fetchone()[0])
+        return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
+
+
+def pages(path: Path) -> int:
+    return count(path, "hash_pages")
+
+
+def test_no_row_that_searches_pass_is_large(store: SqliteStore, path: Path) -> None:
+    """Large bodies stand in a table of their own, which no search passes, and go with their family, however it goes."""
+    group = key("a")
+
+    def of(padding: int, name: str = "x") -> Push:
+        return push(group, family(name, group=group, padding=padding))
+
+    for last in (push(group), of(0), of(0, "y"), of(300_000, "y"), Delete(group), Wipe()):
+        for padding in (5_000, 200_000, 100_000):
+            store.apply(of(padding), None)
+            (view,) = store.families(Form.TEXT).families
+            assert view.bodies == [of(padding).families[0].text]
+            (contents,) = store.groups()
+            assert contents.families[0].body == of(padding).families[0].metrics
+            with closing(sqlite3.connect(path)) as db:
+                sizes = db.execute("SELECT max(length(text) + length(metrics)) FROM families").fetchone()
+                assert (sizes[0] or 0) < 20_000
+        store.apply(last, None)
+        assert count(path, "large_bodies") == (last == of(300_000, "y"))
 
 
 def test_pages_go_with_their_family(store: SqliteStore, path: Path) -> None:

@@ -69,7 +69,7 @@ def run_command(spec: JobSpec, command: Sequence[str], *, kill_after_seconds: fl
     life = Life(spec, watch_signals=False, script=command[0])
     life.begin(activate=False)
     oom_kills_before = read_cgroup().oom_kills or 0.0
-    relay = _Relay()
+    relay = Relay()
     with relay.installed():
         ended = _supervise(command, relay, kill_after_seconds)
         oom_kills = (read_cgroup().oom_kills or 0.0) - oom_kills_before
@@ -104,7 +104,7 @@ def judge(ended: Ended, *, late: bool) -> Exit:
     return Exit(Result.SUCCESS if ended.code == 0 else Result.FAILURE, ended.code)
 
 
-class _Relay:
+class Relay:
     """Passes signals on to the command; those that arrive before it has started wait for it."""
 
     def __init__(self) -> None:
@@ -116,12 +116,16 @@ class _Relay:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
+        """Handle signals inside the block as this class does, and as before after it."""
         signum: int
+        # A parent that ignores SIGCHLD passes that on, and the kernel then throws exit statuses away. Never put back:
+        # nothing of ours starts afterwards.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for signum in _FORWARDED:
             # What is ignored stays ignored, here and in the command: that is how nohup works.
             if signal.getsignal(signum) is not signal.SIG_IGN:
-                self._previous[signum] = signal.signal(signum, self._forward)
-        self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._kill)
+                self._previous[signum] = signal.signal(signum, self.forward)
+        self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self.kill)
         try:
             yield
         finally:
@@ -130,11 +134,13 @@ class _Relay:
                 signal.signal(signum, previous)
 
     def started(self, pid: int) -> None:
+        """Pass on what came before the command had a process id."""
         self.pid = pid
         for signum in self._early:
-            os.kill(pid, signum)
+            self._send(signum)
 
     def kill_in(self, seconds: float) -> None:
+        """End the command after some seconds."""
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def over(self) -> None:
@@ -142,20 +148,29 @@ class _Relay:
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.pid = None
 
-    def _forward(self, signum: int, frame: FrameType | None) -> None:
+    def forward(self, signum: int, frame: FrameType | None) -> None:
+        """Handle a signal by passing it on."""
         self.signalled = self.signalled or signum in _CANCELLING
         if signum in {signal.SIGINT, signal.SIGQUIT} and _from_terminal():
             return  # the terminal sent it to the command too
         if self.pid is None:
             self._early.append(signum)
         else:
-            os.kill(self.pid, signum)
+            self._send(signum)
 
-    def _kill(self, signum: int, frame: FrameType | None) -> None:
+    def kill(self, signum: int, frame: FrameType | None) -> None:
+        """Handle the alarm of --kill-after."""
         if self.pid is not None:
-            os.kill(self.pid, signal.SIGKILL if self.killed_late else signal.SIGTERM)
+            self._send(signal.SIGKILL if self.killed_late else signal.SIGTERM)
             self.killed_late = True
             signal.setitimer(signal.ITIMER_REAL, KILL_AFTER_TERM_SECONDS)
+
+    def _send(self, signum: int) -> None:
+        # The command may have taken another user's rights, or be gone: an error here would end this process in its
+        # place, and with it the command's exit status would be lost.
+        if self.pid is not None:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signum)
 
 
 def _from_terminal() -> bool:
@@ -172,9 +187,10 @@ def _from_terminal() -> bool:
         os.close(terminal)
 
 
-def _supervise(command: Sequence[str], relay: _Relay, kill_after_seconds: float | None) -> Ended:
+def _supervise(command: Sequence[str], relay: Relay, kill_after_seconds: float | None) -> Ended:
     try:
-        process = subprocess.Popen(command)  # noqa: S603 -- running what the user names is its purpose
+        # Descriptors stay open: what the caller opened is for the command.
+        process = subprocess.Popen(command, close_fds=False)  # noqa: S603 -- running what the user names is its purpose
     except OSError as error:
         code = NOT_FOUND if isinstance(error, FileNotFoundError | NotADirectoryError) else NOT_EXECUTABLE
         print(f"pymetrics run: {command[0]}: {error.strerror}", file=sys.stderr)

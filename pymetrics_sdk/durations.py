@@ -13,6 +13,9 @@ __all__ = ["Duration", "seconds"]
 Duration = str | float | timedelta
 """What every duration argument takes: ``"1h30m"``, ``"250ms"``, ``90`` (seconds) or a timedelta."""
 
+MAX_SECONDS = 10 * 366 * 86400.0
+"""Ten years. Longer than any schedule, and short of what timers, conditions and dates of the system refuse."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
@@ -27,28 +30,40 @@ def seconds(value: Duration, *, setting: str) -> float:
         setting: The argument's or variable's name, for the error.
 
     Returns:
-        A finite number of seconds greater than zero.
+        Seconds, greater than zero and at most `MAX_SECONDS`.
 
     Raises:
-        ConfigError: The text is no duration, or it is not finite and positive.
+        ConfigError: The text is no duration, or it is not positive, or it is longer than ten years.
     """
     if isinstance(value, timedelta):
         result = value.total_seconds()
     elif isinstance(value, str):
         result = _parse(value.strip(), setting)
     else:
-        result = float(value)
+        result = _number(value, setting)
     if not math.isfinite(result) or result <= 0:
-        raise ConfigError(setting, f"{value!r} is not a positive duration")
+        raise ConfigError(setting, f"{value!r:.60} is not a positive duration")
+    if result > MAX_SECONDS:
+        raise ConfigError(setting, f"{value!r:.60} is longer than ten years")
     return result
+
+
+def _number(value: object, setting: str) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        raise ConfigError(setting, f"{value!r:.60} is no duration; expected something like 90 or '30m'") from None
 
 
 def _parse(text: str, setting: str) -> float:
     if _WHOLE.fullmatch(text):
-        return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        total: float = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        return total
     try:
         return float(text)
     except ValueError:
         raise ConfigError(
-            setting, f"{text!r} is no duration; expected something like 90, 250ms, 30m or 1h30m"
+            setting, f"{text!r:.60} is no duration; expected something like 90, 250ms, 30m or 1h30m"
         ) from None

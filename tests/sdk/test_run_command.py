@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pymetrics_sdk import command
 from tests.sdk.support import ScriptedGateway, reply
 
 
@@ -268,3 +269,62 @@ def test_an_oom_kill_is_seen_as_such(gateway: ScriptedGateway, tmp_path: Path) -
     assert pushed["batch_job_last_result", {"result": "error"}] == 1
     assert pushed["batch_job_exceptions", {"error_type": "OOMKilled"}] == 1
     assert pushed["batch_job_cgroup_oom_kills"] >= 1
+
+
+def test_a_kill_after_that_no_timer_takes_is_wrong_usage(tmp_path: Path) -> None:
+    """It is refused before the command starts, so that no command is left behind without its supervisor."""
+    mark = tmp_path / "started"
+    status, _, error = pymetrics(None, "run", "--kill-after", "1e300", "--", "touch", str(mark))
+    assert status == 125
+    assert "--kill-after" in error
+    assert not mark.exists()
+
+
+def test_open_descriptors_are_the_commands_too() -> None:
+    """What the caller opened for the command, as a shell does with 3<file, reaches it."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end) as answers:
+        try:
+            write = f"import os; os.write({write_end}, b'inherited')"
+            program = [sys.executable, "-m", "pymetrics_sdk", "run", "--", sys.executable, "-c", write]
+            done = subprocess.run(
+                program, pass_fds=(write_end,), env={**os.environ, "PYMETRICS_GATEWAY_URL": ""}, timeout=30, check=False
+            )
+        finally:
+            os.close(write_end)
+        assert (done.returncode, answers.read()) == (0, "inherited")
+
+
+def test_the_exit_status_survives_a_parent_that_ignores_its_children(gateway: ScriptedGateway) -> None:
+    """Under a parent that ignores SIGCHLD the kernel would throw the command's exit status away."""
+    prefix = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    )
+    arguments = [sys.executable, "-m", "pymetrics_sdk", "run", "--job", "ignored", "--", "sh", "-c", "exit 3"]
+    done = subprocess.run(
+        [sys.executable, "-c", prefix, *arguments],
+        env={**os.environ, "PYMETRICS_GATEWAY_URL": gateway.url},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    assert gateway.group("ignored")["batch_job_last_exit_code"] == 3
+
+
+@pytest.mark.parametrize("error", [PermissionError, ProcessLookupError])
+def test_a_signal_that_cannot_be_passed_on_is_no_error(monkeypatch: pytest.MonkeyPatch, error: type[OSError]) -> None:
+    """A command that has another user's rights, or is gone, must not cost this process its own end."""
+
+    def refuse(pid: int, signum: int) -> None:
+        raise error
+
+    monkeypatch.setattr(command.os, "kill", refuse)
+    relay = command.Relay()
+    relay.forward(signal.SIGUSR1, None)
+    relay.started(12345)
+    relay.forward(signal.SIGTERM, None)
+    relay.kill(signal.SIGALRM, None)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert relay.signalled

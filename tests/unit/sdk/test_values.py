@@ -36,6 +36,22 @@ def test_what_is_no_duration_is_refused_by_name(value: str | float | timedelta) 
 
 
 @pytest.mark.parametrize(
+    "value", ["1000000000000d", "1e300", "9" * 400 + "d", 1e300, 10**400, timedelta.max, timedelta(days=3661)]
+)
+def test_durations_beyond_what_timers_take_are_refused(value: str | float | timedelta) -> None:
+    """Ten years are the longest: anything near a timer's limits would end as an error far from where it was given."""
+    with pytest.raises(ConfigError, match="heartbeat"):
+        seconds(value, setting="heartbeat")
+
+
+@pytest.mark.parametrize("value", [None, [], object(), b"5s"])
+def test_objects_that_are_no_durations_are_refused_by_name(value: object) -> None:
+    """A wrong type is the same error as a wrong text, since both come from the same argument."""
+    with pytest.raises(ConfigError, match="timeout"):
+        seconds(value, setting="timeout")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("job", "labels", "path"),
     [
         ("nightly-billing", {}, "/metrics/job/nightly-billing"),

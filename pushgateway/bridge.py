@@ -28,6 +28,7 @@ import enum
 import io
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from queue import SimpleQueue
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
@@ -292,17 +293,19 @@ class Bridge:
                 lane = Lane.BULK
             except WouldBlockError:
                 lane = Lane.WRITER
-        ticket = Ticket()
+        ticket, begun = Ticket(), time.monotonic()
         try:
-            return await self._in_thread(lane, environ, body, ticket)
-        except LongWorkError:
-            return await self._in_thread(Lane.GIANT, environ, body, ticket)
+            try:
+                return await self._in_thread(lane, environ, body, ticket, begun)
+            except LongWorkError:
+                return await self._in_thread(Lane.GIANT, environ, body, ticket, begun)
         except asyncio.CancelledError:
             # The worker ends, and the client will hear nothing: it is not to be done half a second later after all.
             ticket.expire()
             raise
 
-    async def _in_thread(self, lane: Lane, environ: Environ, body: bytes, ticket: Ticket) -> Response:
+    async def _in_thread(self, lane: Lane, environ: Environ, body: bytes, ticket: Ticket, begun: float) -> Response:
+        """Answer in a thread of a lane, within the time that the lane allows from `begun` on, if it limits that."""
         threads, wait_seconds = self._lanes[lane], self._wait_seconds[lane]
         if threads.unfinished >= self._limits.waiting_requests:
             return self._refused(environ, LimitError("waiting-requests", allowed=self._limits.waiting_requests))
@@ -311,7 +314,8 @@ class Bridge:
         self._waiting_bytes += len(body)
         job = threads.submit(lambda: self._call(environ, body, lane, ticket=ticket))
         try:
-            await asyncio.wait((job.answer,), timeout=wait_seconds)
+            left = None if wait_seconds is None else max(0.0, begun + wait_seconds - time.monotonic())
+            await asyncio.wait((job.answer,), timeout=left)
             if job.answer.done() or wait_seconds is None or not ticket.expire():
                 return await job.answer
         finally:

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog.testing
 
+from pushgateway import bridge as bridge_module
 from pushgateway.bridge import Bridge, Lane, choose_lane, make_environ
 from pushgateway.config import Limits
 from pushgateway.errors import LongWorkError, WouldBlockError
@@ -442,6 +444,24 @@ def test_whoever_needs_more_room_comes_again_in_the_next_lane() -> None:
     with bridged(view) as bridge:
         assert run(ask(bridge)).body == b"taken"
     assert calls == [("MainThread", 100), ("bulk-0", 1 << 20), ("giant-0", None)]
+
+
+def test_the_time_of_a_request_is_for_all_its_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that comes to the giants after it has waited in another lane has only the rest of its time there."""
+    release = threading.Event()
+    clock = [0.0]
+    monkeypatch.setattr(bridge_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def view(environ: Environ) -> bytes:
+        if "pushgateway.room_bytes" in environ:
+            clock[0] += 60
+            raise LongWorkError("a bomb")
+        release.wait(20)
+        return b""
+
+    with bridged(view, limits=replace(LIMITS, request_seconds=60)) as bridge:
+        assert run(ask(bridge, pieces=[bytes(5000)])).status == 503
+        release.set()
 
 
 def test_small_bodies_do_not_wait_for_giants() -> None:

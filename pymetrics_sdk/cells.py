@@ -28,6 +28,10 @@ logger = logging.getLogger("pymetrics_sdk")
 OVERFLOW = "__overflow__"
 """The value of every label of the series that takes what does not fit into max_series."""
 
+MAX_BOUND = 10_000
+"""How many definitions a scope knows by identity: code that makes the same metric anew at every use pays with a slower
+look-up from there on, not with memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -173,7 +177,8 @@ class Family:
     def snapshot(self) -> list[tuple[tuple[str, ...], list[float]]]:
         """Return label values and a copy of the numbers of each series."""
         with _lock:
-            return [(labels, list(cell.values)) for labels, cell in self.cells.items()]
+            # Of a copy: a signal handler or a finalizer that counts runs in this thread, where the lock is no barrier.
+            return [(labels, list(cell.values)) for labels, cell in list(self.cells.items())]
 
     def describe(self) -> list[Metric]:
         """Return the family's name and type without samples, as registries want to know."""
@@ -233,7 +238,8 @@ class Scope:
             return bound[1]
         with _lock:
             family = self._bind(definition)
-            self._bound[id(definition)] = (definition, family)
+            if len(self._bound) < MAX_BOUND:
+                self._bound[id(definition)] = (definition, family)
             return family
 
     def _bind(self, definition: Definition) -> Family:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 from typing import ClassVar, Self
 from weakref import WeakValueDictionary
@@ -32,8 +32,11 @@ _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN_LABELS = {"counter": frozenset[str](), "gauge": frozenset[str](), "histogram": frozenset({"le"})}
 
+_RESERVED = ("batch_job_", "pymetrics_")
+"""A family of such a name would clash with one of the same push, which a gateway then refuses as a whole."""
+
 _definitions: WeakValueDictionary[str, Metric] = WeakValueDictionary()
-_definitions_lock = Lock()
+_definitions_lock = RLock()
 
 
 class Metric:
@@ -47,7 +50,8 @@ class Metric:
             labels all are ``__overflow__``, and in ``pymetrics_label_overflow_total{metric}``.
 
     Raises:
-        ConfigError: A name that no gateway takes, or another metric of this name has another type or other labels.
+        ConfigError: A name that no gateway takes or that is the SDK's own (``batch_job_``, ``pymetrics_``), or another
+            metric of this name has another type or other labels.
     """
 
     kind: ClassVar[str]
@@ -109,7 +113,7 @@ class Metric:
                 self.definition.name, f"call .labels() with a value for each of {self.definition.label_names}"
             )
         cell = scope.family(self.definition).cell(self._label_values)
-        if not self._label_values:
+        if not self._label_values and len(scope.cache) < cells.MAX_BOUND:
             # Halves the cost of an update. Not for what labels() returns, which is a new object each time.
             scope.cache[self] = cell
         return cell
@@ -223,6 +227,8 @@ class _Timer(AbstractContextManager[None]):
 def _checked_name(kind: str, name: str) -> str:
     if not _METRIC_NAME.fullmatch(name):
         raise ConfigError("metric name", f"{name!r} does not match {_METRIC_NAME.pattern}")
+    if name.startswith(_RESERVED):
+        raise ConfigError("metric name", f"{name!r}: names that begin with {' or '.join(_RESERVED)} are the SDK's own")
     return name.removesuffix("_total") if kind == "counter" else name
 
 
@@ -239,5 +245,14 @@ def _checked_labels(kind: str, name: str, label_names: tuple[str, ...]) -> tuple
     return label_names
 
 
+def _renew_lock() -> None:
+    """Make the lock new in a forked child: the thread that held it does not exist there."""
+    global _definitions_lock  # noqa: PLW0603 -- one per process
+    _definitions_lock = RLock()
+
+
 def _describe(definition: Definition) -> str:
     return f"a {definition.kind} with the labels {list(definition.label_names)}"
+
+
+cells.forked.append(_renew_lock)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from pymetrics_sdk import ConfigError, Counter, Gauge, Histogram, Job
+from pymetrics_sdk import ConfigError, Counter, Gauge, Histogram, Job, cells, metrics
 from pymetrics_sdk.exposition import merge, render
 from pymetrics_sdk.testing import InMemoryGateway
 
@@ -139,3 +145,61 @@ def test_merging_adds_counters_and_keeps_the_first_gauge() -> None:
     assert values(merge([family("gauge", 1)], [family("gauge", 2)])) == [1]
     assert values(merge([family("gauge", 1)], [family("gauge", 2)], add_all=True)) == [3]
     assert values(merge([family("gauge", 1)], [family("counter", 2)])) == [1]
+
+
+@pytest.mark.parametrize("name", ["batch_job_running", "pymetrics_internal_errors_total"])
+def test_the_names_of_the_sdk_are_refused(name: str) -> None:
+    """A metric cannot take the name of a family that the SDK pushes beside it."""
+    with pytest.raises(ConfigError, match="the SDK's own"):
+        Gauge(name, "Mine.")
+
+
+def test_metrics_made_anew_at_every_use_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that defines a metric where it uses it counts right, and a scope keeps a bounded number of definitions."""
+    monkeypatch.setattr(cells, "MAX_BOUND", 5)
+    scope = cells.Scope()
+    for _ in range(20):
+        Counter("anew_total", "Anew.").bound_to(scope).inc()
+    assert len(scope._bound) == 5
+    assert len(scope.cache) == 5
+    assert scope.families[0].snapshot() == [((), [20.0])]
+
+
+def test_a_forked_child_defines_metrics_whatever_its_parent_was_doing() -> None:
+    """The lock over definitions is new in a child: the thread that held it does not exist there."""
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with metrics._definitions_lock:
+            held.set()
+            release.wait(10.0)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        signal.alarm(5)
+        Counter("in_a_child_total", "In a child.")
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    release.set()
+    thread.join()
+    assert status == 0
+
+
+def test_a_snapshot_survives_a_series_made_meanwhile() -> None:
+    """A finalizer or signal handler may add a series in the thread that holds the lock; the snapshot goes on."""
+    scope = cells.Scope()
+    family = scope.family(cells.Definition("counter", "raced", "Raced.", ("kind",)))
+
+    class Adding(list[float]):
+        def __iter__(self) -> Iterator[float]:
+            family.cell(("late",))
+            return super().__iter__()
+
+    family.cell(("a",)).values = Adding([1.0])
+    family.cell(("b",))
+    assert [labels for labels, _ in family.snapshot()] == [("a",), ("b",)]

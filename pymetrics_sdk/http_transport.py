@@ -11,6 +11,7 @@ import encodings.idna  # noqa: F401 -- else the first name resolution does it, w
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pymetrics_sdk.transport import Deadline, Request, Response
 
 __all__ = ["HttpTransport"]
 
+PIECE_BYTES = 64 * 1024
 _MIN_TIMEOUT_SECONDS = 0.001
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _USERINFO = re.compile(r"//[^/\s]*@")
@@ -251,6 +253,9 @@ class HttpTransport:
             # The status has said everything, and the end of a body nobody reads may be a long time coming.
             answer.close()
             body = b""
+        elif request.take is not None and answer.ok:
+            _hand_on(answer, request.take)
+            body = b""
         else:
             body = _read(answer, request.max_body_bytes)
         return Response(answer.status_code, body, {name.lower(): value for name, value in answer.headers.items()})
@@ -274,6 +279,16 @@ def _read(answer: requests.Response, limit: int) -> bytes:
     else:
         answer.raw.release_conn()
     return body
+
+
+def _hand_on(answer: requests.Response, take: Callable[[bytes], bool]) -> None:
+    """Give the body to `take` as it comes, until that has enough or nothing more comes."""
+    wanted = True
+    with contextlib.suppress(OSError, urllib3.exceptions.HTTPError):
+        while wanted and (chunk := answer.raw.read1(PIECE_BYTES, decode_content=True)):
+            wanted = take(chunk)
+    # Not released: what is left of the list would be in front of the next answer.
+    answer.close()
 
 
 def _translated(error: BaseException) -> TransportError:

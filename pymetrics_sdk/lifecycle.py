@@ -7,7 +7,6 @@ logged and counted. The exceptions that do leave are the job's own, and PushErro
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import os
 import sys
@@ -15,16 +14,15 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from threading import RLock
-from typing import Any
 
 from prometheus_client.core import Metric
 
 from pymetrics_sdk import cells, children, exposition, resources, telemetry
 from pymetrics_sdk.cells import Scope
 from pymetrics_sdk.environment import Identity, Settings
-from pymetrics_sdk.errors import PymetricsError
 from pymetrics_sdk.exits import Exit, Result, classify, watch
 from pymetrics_sdk.grouping import GroupingKey
+from pymetrics_sdk.groups import lacks_family
 from pymetrics_sdk.push import Client, Outcome
 from pymetrics_sdk.pusher import Finish, Pusher
 from pymetrics_sdk.report import PREFIX, Facts, counted_families, final_families, heartbeat_families, start_families
@@ -38,8 +36,6 @@ __all__ = ["Life", "complete_async", "newest_life"]
 
 logger = logging.getLogger("pymetrics_sdk")
 
-MAX_GROUPS_BYTES = 4 * 1024 * 1024
-"""How much of a gateway's list of groups a start push reads to learn whether its job has a deadline already."""
 POLL_SECONDS = 0.01
 """How often a coroutine looks whether its final push is over."""
 
@@ -224,14 +220,16 @@ class Life:
                 "disabled" if self.target.settings.disabled else "no gateway",
             )
             return
-        telemetry.announce_errors()
+        telemetry.announce()
         client = Client(self.target.settings, on_attempt=telemetry.count_attempt)
         self._pusher = Pusher(client, heartbeat=self._push_heartbeat, heartbeat_seconds=self.spec.heartbeat_seconds)
         facts = self._facts(None)
         self._pusher.send_soon(lambda client, deadline: self._push_start(client, deadline, facts))
 
     def _push_start(self, client: Client, deadline: Deadline, facts: Facts) -> Outcome:
-        first = self.spec.schedule is not None and _has_no_deadline(client, self.target.key, deadline)
+        first = self.spec.schedule is not None and lacks_family(
+            client, self.target.key, f"{PREFIX}deadline_timestamp_seconds", deadline=deadline
+        )
         return self._push(client, deadline, start_families(facts, with_deadline=first))
 
     def _push_heartbeat(self, client: Client, deadline: Deadline) -> Outcome:
@@ -302,20 +300,6 @@ def _resolve(spec: JobSpec, *, now: float, environ: Mapping[str, str] | None, sc
         telemetry.count_internal_error("reading the environment")
         name = spec.name or "unknown"
         return Target(Settings(disabled=True), Identity(name), GroupingKey(name))
-
-
-def _has_no_deadline(client: Client, key: GroupingKey, deadline: Deadline) -> bool:
-    """Ask the gateway whether the job's group lacks a deadline; False in doubt, so that none is ever moved on."""
-    try:
-        response = client.get("/api/v1/metrics", deadline=deadline, max_body_bytes=MAX_GROUPS_BYTES)
-        if response.status != 200:
-            return False
-        groups = json.loads(response.body)["data"]
-        wanted = {"job": key.job, **dict(key.labels)}
-        mine: dict[str, Any] = next((each for each in groups if each["labels"] == wanted), {})
-    except (PymetricsError, ValueError, KeyError, TypeError):
-        return False
-    return f"{PREFIX}deadline_timestamp_seconds" not in mine
 
 
 async def complete_async(life: Life, error: BaseException | None) -> None:

@@ -139,14 +139,22 @@ class Client:
         """Delete a group."""
         return self._until_done(Request("DELETE", self._settings.gateway_url + key.path()), deadline)
 
-    def get(self, path: str, *, deadline: Deadline, max_body_bytes: int) -> Response:
+    def get(
+        self, path: str, *, deadline: Deadline, max_body_bytes: int, take: Callable[[bytes], bool] | None = None
+    ) -> Response:
         """Read something from the gateway, once.
+
+        Args:
+            path: From the gateway's URL on.
+            deadline: By when it must be over.
+            max_body_bytes: How much of the answer is wanted.
+            take: Gets the answer piece by piece; see `Request`.
 
         Raises:
             TransportError: No answer came.
             ConfigError: The settings cannot be used.
         """
-        request = Request("GET", self._settings.gateway_url + path, max_body_bytes=max_body_bytes)
+        request = Request("GET", self._settings.gateway_url + path, max_body_bytes=max_body_bytes, take=take)
         return self._open().send(request, deadline)
 
     def close(self) -> None:

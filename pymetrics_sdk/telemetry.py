@@ -13,10 +13,12 @@ from prometheus_client.core import Metric
 from pymetrics_sdk import cells
 from pymetrics_sdk.cells import Definition, process_scope
 
-__all__ = ["count_attempt", "count_internal_error", "overflow_family"]
+__all__ = ["ATTEMPT_RESULTS", "announce", "count_attempt", "count_internal_error", "overflow_family"]
 
 logger = logging.getLogger("pymetrics_sdk")
 
+ATTEMPT_RESULTS = ("ok", "refused", "retried", "unreachable")
+"""How a request to the gateway may end."""
 _PUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 _ATTEMPTS = Definition(
@@ -44,9 +46,11 @@ def count_internal_error(where: str) -> None:
     cells.add(process_scope.family(_ERRORS).cell(()), 1.0)
 
 
-def announce_errors() -> None:
-    """Let the count of internal errors exist from the start, so that its first increase can be seen."""
+def announce() -> None:
+    """Let the SDK's own counters exist from the start, with 0, so that their first increase can be seen."""
     process_scope.family(_ERRORS).cell(())
+    for result in ATTEMPT_RESULTS:
+        process_scope.family(_ATTEMPTS).cell((result,))
 
 
 def overflow_family(*scopes: cells.Scope) -> Iterator[Metric]:

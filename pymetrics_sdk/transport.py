@@ -79,6 +79,8 @@ class Request:
         headers: Without those that the transport adds (Host, Content-Length, Authorization).
         body: May be empty.
         max_body_bytes: How much of the answer's body is wanted.
+        take: Gets the body of a good answer piece by piece, in place of `Response.body` and without that limit, and
+            returns whether it wants more.
     """
 
     method: str
@@ -86,6 +88,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     max_body_bytes: int = MAX_REASON_BYTES
+    take: Callable[[bytes], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

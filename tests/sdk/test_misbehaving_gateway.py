@@ -117,6 +117,22 @@ def test_the_body_of_a_good_answer_is_not_waited_for() -> None:
     assert seconds < 10
 
 
+def test_the_first_deadline_is_set_beside_any_number_of_groups() -> None:
+    """A list of groups of several megabytes is read to its end to learn that the job has no deadline yet."""
+    groups = ",".join('{"labels":{"job":"%s"}}' % (f"{number:04}" * 16_000) for number in range(100))
+    listing = reply(200, f'{{"status":"success","data":[{groups}]}}')
+    script = """
+        import time
+        from pymetrics_sdk import Job
+        with Job('new', schedule='0 3 * * *', timeout='5s'):
+            time.sleep(2)
+    """
+    with ScriptedGateway([], listing) as gateway:
+        assert run_child(script, gateway=gateway.url)[::2] == (0, "")
+        starts = [each for each in gateway.received if each.method == "POST" and not each.is_final]
+    assert "batch_job_deadline_timestamp_seconds" in starts[0].body
+
+
 def test_503_then_200_is_a_success() -> None:
     """A gateway that restarts takes the second attempt, and the body is the same."""
     with ScriptedGateway([reply(503, "starting"), reply(503, retry_after="0"), reply(200)]) as gateway:

@@ -38,3 +38,11 @@ def test_a_stage_that_failed_in_a_run_that_succeeded_keeps_its_last_success(gate
         with contextlib.suppress(KeyError), run.stage("load"):
             {}["missing"]
     assert gateway.group(job="stages")[STAGES, {"stage": "load"}] == before
+
+
+def test_every_end_of_a_request_is_announced(gateway: InMemoryGateway) -> None:
+    """A counter that appears with its first increase hides it from rate(): all four are there at once."""
+    with Job("announced"):
+        pass
+    samples = gateway.group(job="announced").families["pymetrics_push_attempts"].samples
+    assert {each.labels["result"] for each in samples} == {"ok", "refused", "retried", "unreachable"}

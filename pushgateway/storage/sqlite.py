@@ -211,7 +211,7 @@ class SqliteStore:
 
         That waits for the reads under way, so whoever may not wait is sent to where waiting is allowed.
         """
-        size = handles.files.log_bytes()
+        size = handles.files.log_bytes
         if size > self._log_limit_bytes:
             if not may_wait:
                 raise WouldBlockError("the database's log has to start again first")

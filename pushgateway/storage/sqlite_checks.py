@@ -44,9 +44,10 @@ _NAMESAKE: Final = """
 
 
 class StoredRow(NamedTuple):
-    """What the push's own group has under a name already: `bytes` in both forms, `paged` if its hashes are in pages.
+    """What the push's own group has under a name already: `paged` if its hashes are in pages.
 
-    `large` is where its bodies are, None if they are in its row.
+    `large` is where its bodies are, None if they are in its row; `bytes` is how large both are (0 in a PUT, to
+    which the group's row tells it).
     """
 
     header: int
@@ -55,9 +56,9 @@ class StoredRow(NamedTuple):
     unit: str
     suspect: bool
     typed_at_seconds: float
-    bytes: int
     paged: bool
     large: int | None
+    bytes: int
 
 
 class OwnFamilies:

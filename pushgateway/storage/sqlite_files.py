@@ -55,6 +55,7 @@ class Files:
     def __init__(self, path: str, board: StatusBoard) -> None:
         self.path = path
         self.real_path = os.path.realpath(path)
+        self.log_bytes = 0
         self._board = board
         self._beside = (self.real_path + "-wal", self.real_path + "-shm")
         self._presence = _enter(path, board)
@@ -89,18 +90,20 @@ class Files:
         return problem
 
     def displaced_beside(self) -> str:
-        """Return which of the log and its index is not where it was, "" if both are: two calls of os.stat."""
-        for path, used in zip(self._beside, self._used[1:], strict=True):
-            if problem := _problem(path, used):
-                return f"{problem}; {_RESTART}"
-        return ""
+        """Return which of the log and its index is not where it was, "" if both are: two calls of os.stat.
 
-    def log_bytes(self) -> int:
-        """Return the size of the log, 0 if it has been deleted."""
+        Keeps the size of the log in `log_bytes`, which one of them tells.
+        """
+        _, used_log, used_index = self._used
+        log, index = self._beside
         try:
-            return os.stat(self._beside[0]).st_size
-        except FileNotFoundError:
-            return 0
+            found = os.stat(log)
+            self.log_bytes = found.st_size
+            if (found.st_dev, found.st_ino) == used_log and _identity(index) == used_index:
+                return ""
+        except OSError:
+            self.log_bytes = 0
+        return f"{_problem(log, used_log) or _problem(index, used_index)}; {_RESTART}"
 
     def may_be_replaced(self) -> bool:
         """Return whether another file has the database's name, and nothing of the file before stands beside it.

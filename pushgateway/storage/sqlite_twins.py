@@ -60,9 +60,14 @@ class PushedSeries:
 
     Args:
         push: What is to be stored.
+
+    Attributes:
+        pages: The hashes of its large families as `hash_pages`.
+        sizes: The bytes of each family in both forms.
+        refusal: Set if the search would be too much work.
     """
 
-    __slots__ = ("_count", "_made", "_projector", "_push", "_spent", "pages", "refusal")
+    __slots__ = ("_count", "_made", "_projector", "_push", "_spent", "pages", "refusal", "sizes")
 
     def __init__(self, push: Push) -> None:
         self._push = push
@@ -71,6 +76,7 @@ class PushedSeries:
         self._spent = 0
         self._count = sum(len(family.identities) for family in push.families)
         self.pages = {family.name: hash_pages(family) for family in push.families if _is_large(family)}
+        self.sizes = [len(family.text) + len(family.metrics) for family in push.families]
         self.refusal: LimitError | None = None
 
     @property

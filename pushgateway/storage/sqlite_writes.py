@@ -35,17 +35,17 @@ _TOUCH_GROUP: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ? WH
 _FIRST_PUSH: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ?, shape = ? WHERE id = ?"
 _FAIL_GROUP: Final = "UPDATE groups SET failed_at = ?, failure_reason = ? WHERE id = ?"
 
-# The length of a blob is read without the blob.
-_ROWS: Final = """
-    SELECT f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at,
-        coalesce(
-            length(f.text) + length(f.metrics),
-            (SELECT length(b.text) + length(b.metrics) FROM large_bodies b WHERE b.id = f.large)
-        ),
-        f.hashes IS NULL, f.large
-    FROM families f CROSS JOIN headers h WHERE h.id = f.header AND f.group_id = ?
-"""
-_ROW: Final = _ROWS + " AND f.name = ?"
+_COLUMNS: Final = "f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at, f.hashes IS NULL, f.large"
+_JOINED: Final = "FROM families f CROSS JOIN headers h WHERE h.id = f.header AND f.group_id = ?"
+# Of what a PUT replaces the group's row tells the size. The length of a blob is read without the blob.
+_ROWS: Final = f"SELECT {_COLUMNS}, 0 {_JOINED}"
+_ROW: Final = f"""
+    SELECT {_COLUMNS}, coalesce(
+        length(f.text) + length(f.metrics),
+        (SELECT length(b.text) + length(b.metrics) FROM large_bodies b WHERE b.id = f.large)
+    )
+    {_JOINED} AND f.name = ?
+"""  # noqa: S608 - the constants above
 _REPLACE_BODY: Final = """
     UPDATE families SET pushed_at = ?, large = ?, hashes = ?, text = ?, metrics = ? WHERE group_id = ? AND name = ?
 """
@@ -67,7 +67,7 @@ _RELEASE_HEADER: Final = """
 """
 
 _MAX_FAMILY_BYTES: Final = 900_000_000
-"""Both forms and the hashes of a family in a group. SQLite's limit is 10^9 for a row (https://sqlite.org/limits.html)."""
+"""Both forms of a family in a group. SQLite's limit is 10^9 for a row (https://sqlite.org/limits.html)."""
 
 _QUICK_BYTES: Final = 1 << 20
 """What a change may replace or remove without waiting, in both forms: freeing it takes 4 ms a MiB."""
@@ -83,7 +83,7 @@ _PAGES_GIVEN_BACK_WAITING: Final = 256
 """With each write, the larger number where waiting is allowed: giving a page back means moving another, 0.08 ms."""
 
 
-_Row: TypeAlias = tuple[str, int, int, str, str, int, float, int, int, int | None]
+_Row: TypeAlias = tuple[str, int, int, str, str, int, float, int, int | None, int]
 
 
 class Prepared:
@@ -159,7 +159,7 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
     replaced = size if push.replace else sum(row.bytes for row in stored.values())
     _check_quick(replaced, rules)
     conflicts = Conflicts()
-    refusal = series.refusal or _beyond_limits(push, None if shape else own_shape, shapes, rules.shapes_per_job)
+    refusal = series.refusal or _beyond_limits(series, None if shape else own_shape, shapes, rules.shapes_per_job)
     if refusal is None:
         others = [other for other in shapes if other != own_shape]
         try:
@@ -174,7 +174,7 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
         _fail(db, push.key, push.series, push.received_at_seconds, str(refusal))
         return refusal
     now = push.received_at_seconds
-    size += sum(len(family.text) + len(family.metrics) for family in push.families) - replaced
+    size += sum(series.sizes) - replaced
     if group_id == NO_GROUP:
         values = (push.key.key, push.key.job, own_shape, push.series, size, now, 0.0, "")
         group_id = _inserted(db, _ADD_GROUP, values)
@@ -187,9 +187,9 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
 
 
 def _beyond_limits(
-    push: Push, new_shape: str | None, shapes: Sequence[str], shapes_per_job: int
+    series: PushedSeries, new_shape: str | None, shapes: Sequence[str], shapes_per_job: int
 ) -> RequestError | None:
-    largest = max((_size(family) for family in push.families), default=0)
+    largest = max(series.sizes, default=0)
     if largest > _MAX_FAMILY_BYTES:
         return LimitError("family-bytes", allowed=_MAX_FAMILY_BYTES, seen=largest)
     if new_shape is not None and new_shape not in shapes and len(shapes) >= shapes_per_job:
@@ -203,10 +203,6 @@ def _check_quick(size_bytes: int, rules: Rules) -> None:
         raise StoreBusyError("the group is large; replacing or removing it takes a while")
 
 
-def _size(family: StoredFamily) -> int:
-    return len(family.text) + len(family.metrics) + len(family.hashes)
-
-
 def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str, StoredRow]:
     """Return what the group has: all of it if the push replaces it, else under the pushed names only."""
     if group_id == NO_GROUP:
@@ -216,8 +212,8 @@ def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str,
     else:
         rows = (row for family in push.families for row in db.execute(_ROW, (group_id, family.name)))
     return {
-        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at, size, bool(paged), large)
-        for name, header, type_, help_, unit, suspect, typed_at, size, paged, large in rows
+        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at, bool(paged), large, size)
+        for name, header, type_, help_, unit, suspect, typed_at, paged, large, size in rows
     }
 
 
@@ -235,12 +231,17 @@ def _store_families(
     released: set[int] = set()
     _store_pages(db, group_id, stored, series)
     gone = dict(stored)
-    for family in push.families:
+    pages = series.pages
+    for family, size in zip(push.families, series.sizes, strict=True):
         name, row = family.name, gone.pop(family.name, None)
         same_header = row is not None and (row.type, row.help, row.unit) == (family.type, family.help, family.unit)
         suspect = push.contradictory or name in suspects
-        body = _store_bodies(db, family, None if row is None else row.large)
-        values = (body.large, None if name in series.pages else family.hashes, body.text, body.metrics)
+        large: int | None = None
+        text: bytes | None = family.text
+        metrics: bytes | None = family.metrics
+        if size > _BYTES_IN_ROW or (row is not None and row.large is not None):
+            large, text, metrics = _store_bodies(db, family, row)
+        values = (large, None if name in pages else family.hashes, text, metrics)
         if row is not None and same_header and not row.suspect and not suspect:
             bodies.append((now, *values, group_id, name))
             continue
@@ -260,25 +261,19 @@ def _store_families(
     _release(db, released)
 
 
-class _Bodies(NamedTuple):
-    """What a row says of its bodies: what they are, or where."""
-
-    large: int | None
-    text: bytes | None
-    metrics: bytes | None
-
-
-def _store_bodies(db: sqlite3.Connection, family: StoredFamily, large: int | None) -> _Bodies:
-    """Store large bodies in place of those before, whose id is `large`; return what goes into the family's row."""
-    values = (family.text, family.metrics)
-    if len(family.text) + len(family.metrics) <= _BYTES_IN_ROW:
-        if large is not None:
-            db.execute(_REMOVE_LARGE, (large,))
-        return _Bodies(None, *values)
+def _store_bodies(
+    db: sqlite3.Connection, family: StoredFamily, row: StoredRow | None
+) -> tuple[int | None, bytes | None, bytes | None]:
+    """Store bodies that are large, or were; return where they are, or else what they are, for the family's row."""
+    large = None if row is None else row.large
+    text, metrics = family.text, family.metrics
+    if len(text) + len(metrics) <= _BYTES_IN_ROW:
+        db.execute(_REMOVE_LARGE, (large,))
+        return None, text, metrics
     if large is None:
-        return _Bodies(_inserted(db, _ADD_LARGE, values), None, None)
-    db.execute(_REPLACE_LARGE, (*values, large))
-    return _Bodies(large, None, None)
+        return _inserted(db, _ADD_LARGE, (text, metrics)), None, None
+    db.execute(_REPLACE_LARGE, (text, metrics, large))
+    return large, None, None
 
 
 def _store_pages(db: sqlite3.Connection, group_id: int, stored: Mapping[str, StoredRow], series: PushedSeries) -> None:

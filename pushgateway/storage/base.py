@@ -15,18 +15,19 @@ inside the transaction: a family of the same name with another type in another g
 that collide with a stored histogram or summary through _bucket, _sum and _count, in both directions, including families
 that a POST leaves in the same group; the same series in a group of another shape. What is inside the push, and in the
 group only to be replaced by it, has been checked before (`rules.check`). The cost is that of the push, and of what it
-replaces, whatever else is stored.
+replaces, whatever else is stored; of that, what can be done before the writers' lock is done before.
 
 Suspects. An unchecked push is stored all the same, and its families that conflict are marked suspect, until a later
 push of the family finds no conflict or removes it. So families that are not suspect never conflict with each other. A
 checked push is refused for a conflict with a suspect as for any other: to let it through would make it suspect as well.
 
 Limits. A job's groups have at most so many shapes, since each costs every push of the job a lookup; groups that no push
-has ever reached, because all were refused, do not count. A push beyond it, or with a family beyond what a row can hold,
-raises `LimitError`, checked or not, and sets the failure time.
+has ever reached, because all were refused, do not count. A push beyond it, with a family beyond what a row can hold, or
+for which too much would have to be looked up, raises `LimitError`, checked or not, and sets the failure time.
 
-Blocking. Reads never wait for writers and never block them. `apply` waits for other writers as its ticket says.
-Neither sleeps in a busy handler, but where something that is not a gateway has locked the database.
+Blocking. Reads neither wait for writers nor block them, but they may wait while the database is opened, repaired after
+a crash, or locked by something that is not a gateway; a ping does not even then. `apply` waits for other writers, and
+takes long, only with a ticket; without one it raises `WouldBlockError` rather than do either.
 
 Failures. A store may be opened although its database is missing or damaged: every method then says so, and tries again
 when it is next called. `unwritable_reason` is shared by all processes with one `StatusBoard`: any write that fails for

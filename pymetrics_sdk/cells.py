@@ -271,6 +271,9 @@ class Scope:
 process_scope = Scope()
 """What is counted outside every run; each final push carries it too."""
 
+detached_scope = Scope()
+"""What is told to a run where there is none. In a spawned child its numbers go home to the parent's only open run."""
+
 current: ContextVar[Scope | None] = ContextVar("pymetrics_scope", default=None)
 _open: tuple[Scope, ...] = ()
 _warned = False
@@ -324,8 +327,9 @@ def open_scopes() -> tuple[Scope, ...]:
 
 
 def every_scope() -> Iterator[Scope]:
-    """Yield the process's scope and those of all open runs."""
+    """Yield the process's scope, the one for what is told to no run, and those of all open runs."""
     yield process_scope
+    yield detached_scope
     yield from _open
 
 

@@ -3,7 +3,12 @@
 A child of `multiprocessing` mirrors every additive cell into a file that it maps into memory, in a directory that
 parent and child both derive from the parent's process id. What was stored survives the child, however it ends:
 `with Pool()` terminates its workers, so nothing that runs at a child's end can be relied on. The parent reads the
-files whenever it collects. A child forked with a bare os.fork has no parent in this sense, and mirrors nothing.
+files whenever it collects, and adds up those of children that are gone, so that few are left however many there were
+(without heartbeats that is at the beginning and end of a run: until then each child has cost `_FIRST_BYTES` of disk).
+A child forked with a bare os.fork has no parent in this sense, and mirrors nothing.
+
+A forked child counts for the run that it was forked in. A spawned one knows of no run; what it counts while the parent
+has just one run open is that run's, as for threads; with several open runs nobody can know, and it is the process's.
 
 A file is a header of 8 bytes, the number of bytes in use, and records: the length of the key and the number of floats
 (4 bytes each), the key as JSON padded to 8 bytes, the floats. The number of bytes in use grows last, so a reader never
@@ -26,6 +31,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -33,14 +39,14 @@ from prometheus_client.core import Metric
 from pymetrics_sdk import cells
 from pymetrics_sdk.cells import Cell, Definition
 
-__all__ = ["Entry", "entries", "families", "remove"]
+__all__ = ["Entry", "Totals", "claim", "entries", "families", "forget", "metrics_of", "remove", "since", "unclaimed"]
 
 logger = logging.getLogger("pymetrics_sdk")
 
 _HEADER = struct.Struct("<Q")
 _RECORD = struct.Struct("<II")
-_FIRST_BYTES = 64 * 1024
-"""A few hundred series; the file doubles when they do not fit."""
+_FIRST_BYTES = 16 * 1024
+"""Some hundred series; the file doubles when they do not fit."""
 STALE_SECONDS = 86400.0
 
 
@@ -115,6 +121,7 @@ class UndecidedMirror:
             _give_up(error)
             return
         cells.mirror_to(file)
+        # What is being counted now is among them.
         for scope in cells.every_scope():
             for family in scope.families:
                 for each in family.cells.values():
@@ -161,34 +168,124 @@ def _parse(data: bytes) -> Iterator[Entry]:
         position = start + key_length + 8 * count
 
 
-def entries() -> Iterator[Entry]:
-    """Yield what the children of this process counted, and their children."""
+Totals = dict[tuple[Definition, tuple[str, ...]], tuple[float, ...]]
+"""Numbers by metric and label values."""
+
+_folding = RLock()
+_folded: dict[tuple[str, Definition, tuple[str, ...]], tuple[float, ...]] = {}
+_claimed: Totals = {}
+
+
+def entries() -> list[Entry]:
+    """Return what the children of this process counted, and their children; several times a series, to be added up."""
     directory = _directory(os.getpid())
-    if _is_ours(directory.parent):
-        yield from _entries(directory)
+    with _folding:
+        found: list[Entry] = []
+        try:
+            if _is_ours(directory.parent):
+                # A process that is itself somebody's child leaves the files to its parent, who reads them too.
+                _read(directory, found, fold=_parent_pid() is None)
+        except OSError as error:
+            logger.warning("the counts of child processes cannot all be read: %s", error)
+        return [*(Entry(*key, values) for key, values in _folded.items()), *found]
 
 
-def _entries(directory: Path) -> Iterator[Entry]:
+def _read(directory: Path, found: list[Entry], *, fold: bool) -> None:
     if not directory.is_dir():
         return
     for path in sorted(directory.iterdir()):
+        is_final = fold and not _is_alive(path.name)  # asked first: what a dead child wrote is all there
+        counted: list[Entry] = []
         try:
-            yield from _parse(path.read_bytes())
-        except (OSError, ValueError, struct.error) as error:
+            counted.extend(_parse(path.read_bytes()))
+        except (OSError, ValueError, TypeError, struct.error) as error:
             logger.warning("the counts in %s cannot be read: %s", path, error)
         # A child that has children has a directory of its own name beside this one.
-        yield from _entries(directory.parent / path.name)
+        below = directory.parent / path.name
+        _read(below, found, fold=fold)
+        if is_final and _is_gone(below):
+            _fold(counted)
+            path.unlink(missing_ok=True)
+        else:
+            found.extend(counted)
+
+
+def _fold(counted: list[Entry]) -> None:
+    wanted = {scope.scope_id for scope in cells.every_scope()}
+    for entry in counted:
+        if entry.scope_id in wanted:
+            key = entry.scope_id, entry.definition, entry.label_values
+            _folded[key] = _plus(_folded.get(key), entry.values)
+
+
+def _plus(first: tuple[float, ...] | None, second: tuple[float, ...]) -> tuple[float, ...]:
+    return second if first is None else tuple(a + b for a, b in zip(first, second, strict=True))
+
+
+def _is_alive(name: str) -> bool:
+    pid = name.partition("-")[0]
+    return not pid.isdecimal() or _process_name(int(pid)) == name
+
+
+def _is_gone(directory: Path) -> bool:
+    """Whether a directory does not exist; removes it if it is empty."""
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def families(scope_id: str) -> list[Metric]:
-    """Return what child processes counted for a run, or outside runs for ""."""
+    """Return what child processes counted for a run."""
+    return metrics_of(_totals(scope_id))
+
+
+def unclaimed() -> Totals:
+    """Return what child processes counted that knew of no run, less what runs have claimed."""
+    return since(_totals(""), _claimed)
+
+
+def since(totals: Totals, before: Totals) -> Totals:
+    """Return what has been added to `before`."""
+    return {
+        key: tuple(a - b for a, b in zip(values, before[key], strict=True)) if key in before else values
+        for key, values in totals.items()
+    }
+
+
+def claim(share: Totals) -> None:
+    """Note that a run pushed `share` as its own: it is in no later push."""
+    for key, values in share.items():
+        _claimed[key] = _plus(_claimed.get(key), values)
+
+
+def forget(scope_id: str) -> None:
+    """Let go of what was counted for a run that is over."""
+    with _folding:
+        for key in [key for key in _folded if key[0] == scope_id]:
+            del _folded[key]
+
+
+def metrics_of(totals: Totals) -> list[Metric]:
+    """Return one metric a series."""
     found: list[Metric] = []
+    for (definition, label_values), values in totals.items():
+        metric = Metric(definition.name, definition.help, definition.kind)
+        cells.add_samples(metric, definition, label_values, list(values))
+        found.append(metric)
+    return found
+
+
+def _totals(scope_id: str) -> Totals:
+    totals: Totals = {}
     for entry in entries():
         if entry.scope_id == scope_id:
-            metric = Metric(entry.definition.name, entry.definition.help, entry.definition.kind)
-            cells.add_samples(metric, entry.definition, entry.label_values, list(entry.values))
-            found.append(metric)
-    return found
+            key = entry.definition, entry.label_values
+            totals[key] = _plus(totals.get(key), entry.values)
+    return totals
 
 
 def remove() -> None:
@@ -256,6 +353,10 @@ def _parent_pid() -> int | None:
 
 def _await_parent() -> None:
     """In a process that may be a child of multiprocessing, mirror from the first update on."""
+    global _folding  # noqa: PLW0603 -- the thread that held it may not exist here
+    _folding = RLock()
+    _folded.clear()
+    _claimed.clear()
     if "multiprocessing.process" in sys.modules:
         cells.mirror_to(UndecidedMirror())
 

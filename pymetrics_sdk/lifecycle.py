@@ -26,7 +26,7 @@ from pymetrics_sdk.groups import lacks_family
 from pymetrics_sdk.push import Client, Outcome
 from pymetrics_sdk.pusher import Finish, Pusher
 from pymetrics_sdk.report import PREFIX, Facts, counted_families, final_families, heartbeat_families, start_families
-from pymetrics_sdk.run import Run
+from pymetrics_sdk.run import EXCEPTIONS, RECORDS, Run
 from pymetrics_sdk.spec import JobSpec
 from pymetrics_sdk.target import Target, resolve
 from pymetrics_sdk.transport import Deadline
@@ -78,6 +78,7 @@ class Life:
         self._finish: Finish | None = None
         self._reported = False
         self._slot: float | None = None
+        self._unclaimed: children.Totals = {}
         self._owner_pid = os.getpid()
         self._pusher: Pusher | None = None
         self._sequence = 0
@@ -101,6 +102,7 @@ class Life:
             self._token = cells.current.set(self.scope)
         try:
             self._slot = self.spec.schedule.slot_of(self._started_at) if self.spec.schedule else None
+            self._unclaimed = children.unclaimed()
             self._usage = resources.read_usage(children=False)
             self._children_usage = resources.read_usage(children=True)
             self._open_pusher()
@@ -187,6 +189,7 @@ class Life:
     def _let_go(self) -> None:
         cells.close_scope(self.scope)
         _open_runs.lives.pop(self.scope, None)
+        children.forget(self.run.run_id)
         if self._token is not None:
             token, self._token = self._token, None
             try:
@@ -233,8 +236,22 @@ class Life:
         return self._push(client, deadline, start_families(facts, with_deadline=first))
 
     def _push_heartbeat(self, client: Client, deadline: Deadline) -> Outcome:
-        own = (each for each in self._collected() if each.name.startswith(PREFIX))
+        # The run's records and exceptions only: no collector of the job's runs for a push that leaves it out.
+        mine = self._children_share(children.unclaimed())
+        own = exposition.merge(
+            *(self.scope.family(each).collect() for each in (RECORDS, EXCEPTIONS)),
+            (each for each in self._of_children(mine) if each.name.startswith(PREFIX)),
+            add_all=True,
+        )
         return self._push(client, deadline, [*heartbeat_families(self._facts(None)), *own])
+
+    def _of_children(self, share: children.Totals) -> list[Metric]:
+        return [*children.families(self.run.run_id), *children.metrics_of(share)]
+
+    def _children_share(self, unclaimed: children.Totals) -> children.Totals:
+        """Return what spawned children counted since this run began, if no other run could claim it."""
+        is_only = cells.open_scopes() == (self.scope,)
+        return children.since(unclaimed, self._unclaimed) if is_only else {}
 
     def _push_final(self, client: Client, deadline: Deadline, facts: Facts) -> Outcome:
         ended = facts.exit or Exit(Result.SUCCESS)
@@ -259,11 +276,18 @@ class Life:
         def on_error() -> None:
             telemetry.count_internal_error("collecting metrics")
 
+        unclaimed = children.unclaimed()
+        mine = self._children_share(unclaimed)
+        children.claim(mine)
         own = exposition.merge(
-            exposition.collect(self.scope.registry, on_error=on_error), children.families(self.run.run_id), add_all=True
+            exposition.collect(self.scope.registry, on_error=on_error), self._of_children(mine), add_all=True
         )
+        # Records and exceptions are a run's; those that belong to none of several open ones are nobody's.
+        others = children.metrics_of(children.since(unclaimed, mine))
         process = exposition.merge(
-            exposition.collect(cells.process_scope.registry, on_error=on_error), children.families(""), add_all=True
+            exposition.collect(cells.process_scope.registry, on_error=on_error),
+            (each for each in others if not each.name.startswith(PREFIX)),
+            add_all=True,
         )
         return exposition.merge(own, process, telemetry.overflow_family(self.scope, cells.process_scope))
 

@@ -361,7 +361,7 @@ _detached: list[Run] = []
 def detached_run() -> Run:
     """Return the run that stands in where there is none: it takes everything and nobody pushes it."""
     if not _detached:
-        _detached.append(Run(Scope()))
+        _detached.append(Run(cells.detached_scope))
     return _detached[0]
 
 

@@ -164,8 +164,7 @@ def test_the_counts_of_child_processes_come_home(gateway: ScriptedGateway, state
     assert group["size_bytes_sum"] == 290
     assert group.total("function_calls_total", {"function": "work", "result": "ok"}) == 21
     assert group["level_ratio"] == 100
-    if "fork" in statement and "forkserver" not in statement:
-        assert group["batch_job_records", {"outcome": "processed"}] == 21
+    assert group["batch_job_records", {"outcome": "processed"}] == 21
 
 
 def test_a_killed_child_loses_only_its_own_last_moments(gateway: ScriptedGateway) -> None:
@@ -344,3 +343,80 @@ def test_a_full_file_system_does_not_kill_a_child(gateway: ScriptedGateway, tmp_
         status, _, error = process.finish()
     assert status == 0, error
     assert error.count("is lost") >= 2
+
+
+def test_what_spawned_children_count_is_in_one_run_only(gateway: ScriptedGateway) -> None:
+    """A run pushes what its spawned children counted, also in a pool that outlives it, and the next run does not."""
+    run(
+        gateway,
+        """
+with multiprocessing.get_context("spawn").Pool(1) as pool:
+    for name, amount in (("first", 3), ("second", 4), ("third", 0)):
+        with Job(name):
+            pool.map(work, range(amount))
+""",
+    )
+    for name, amount in (("first", 3), ("second", 4), ("third", 0)):
+        group = gateway.group(name)
+        assert group["batch_job_records", {"outcome": "processed"}] == amount
+        assert group.total("rows_total") == amount
+
+
+def test_the_files_of_children_that_are_gone_are_added_up(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    """However many children there were, only the files of living ones are kept, and no count is lost or doubled."""
+    run(
+        gateway,
+        """
+import pathlib, tempfile
+from pymetrics_sdk import children
+fork = multiprocessing.get_context("fork")
+def files():
+    return len(list(pathlib.Path(tempfile.gettempdir()).glob("pymetrics-*/*/*")))
+def batch():
+    processes = [fork.Process(target=work, args=(number,)) for number in range(5)]
+    [each.start() for each in processes]
+    [each.join() for each in processes]
+with Job("parent"):
+    for _ in range(3):
+        batch()
+        assert files() == 5
+        children.entries()
+        assert files() == 0
+    batch()
+assert not children._folded
+""",
+        TMPDIR=str(tmp_path),
+    )
+    group = gateway.group("parent")
+    assert group.total("rows_total") == 20
+    assert group["batch_job_records", {"outcome": "processed"}] == 20
+
+
+def test_heartbeats_carry_records_and_run_no_collector(gateway: ScriptedGateway) -> None:
+    """A heartbeat has the run's records and exceptions, children's too; a collector runs for the final push only."""
+    run(
+        gateway,
+        """
+from prometheus_client.core import GaugeMetricFamily
+class Slow:
+    def collect(self):
+        calls.append(1)
+        return [GaugeMetricFamily("slow", "Slow.", value=1)]
+    def describe(self):
+        return []
+calls = []
+with Job("parent", heartbeat="100ms"):
+    current_run().registry.register(Slow())
+    current_run().record("read")
+    process = multiprocessing.get_context("fork").Process(target=work, args=(1,))
+    process.start()
+    process.join()
+    time.sleep(0.4)
+assert calls == [1], calls
+""",
+    )
+    beats = [each.body for each in gateway.received if not each.is_final and "last_heartbeat" in each.body]
+    assert any('batch_job_records{outcome="read"} 1.0' in each for each in beats)
+    assert any('batch_job_records{outcome="processed"} 1.0' in each for each in beats)
+    assert not any("slow" in each or "rows" in each for each in beats)
+    assert gateway.group("parent")["slow"] == 1

@@ -8,11 +8,12 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from unittest.mock import Mock
 
 import prometheus_client
 import pytest
 
-from pymetrics_sdk import ConfigError, Counter, Gauge, Job, PushError, Run, Skip, cells, current_run, skip
+from pymetrics_sdk import ConfigError, Counter, Gauge, Job, PushError, Run, Skip, cells, current_run, lifecycle, skip
 from pymetrics_sdk.lifecycle import Life
 from pymetrics_sdk.spec import JobSpec
 from pymetrics_sdk.testing import InMemoryGateway
@@ -587,3 +588,25 @@ def test_an_environment_that_cannot_be_read_is_not_the_jobs(
         run.record("read")
     assert gateway.pushes == []
     assert any("reading the environment" in each.getMessage() for each in caplog.records)
+
+
+def test_a_run_that_cannot_begin_pushes_nothing(
+    gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever fails inside the SDK while a run begins or ends is logged, and the job's function runs and returns."""
+    job = Job("unlucky", schedule="0 2 * * *")
+    monkeypatch.setattr(type(job.spec.schedule), "slot_of", Mock(side_effect=OverflowError))
+    assert job(lambda: 3)() == 3
+    assert gateway.pushes == []
+    assert "failed while starting a run" in caplog.text
+    assert current_run().run_id == ""
+
+
+def test_settings_that_cannot_be_read_turn_pushes_off(
+    gateway: InMemoryGateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error in reading the environment costs the pushes, never the job."""
+    monkeypatch.setattr(lifecycle, "resolve", Mock(side_effect=ValueError))
+    assert Job("unlucky")(lambda: 3)() == 3
+    assert gateway.pushes == []
+    assert "failed while reading the environment" in caplog.text

@@ -6,12 +6,14 @@ Only on a terminal and only where tqdm is installed: a log file full of carriage
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import logging
 import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 __all__ = ["with_bar"]
+
+logger = logging.getLogger("pymetrics_sdk")
 
 T = TypeVar("T")
 
@@ -26,10 +28,14 @@ def with_bar(records: Iterable[T], *, total: float | None, wanted: bool | None) 
     """
     if wanted is False or (wanted is None and not _on_terminal()):
         return records
-    if importlib.util.find_spec("tqdm") is None:
+    try:
+        tqdm: Any = importlib.import_module("tqdm")
+        bar: Iterable[T] = tqdm.tqdm(records, total=total)
+    except ImportError:
         return records
-    tqdm: Any = importlib.import_module("tqdm")
-    bar: Iterable[T] = tqdm.tqdm(records, total=total)
+    except Exception as error:  # a broken installation, or settings of its own in TQDM_*
+        logger.warning("no progress bar: tqdm failed with %s", type(error).__name__)
+        return records
     return bar
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import sys
 import threading
+import types
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,3 +224,27 @@ def test_an_exception_counts_once_a_run() -> None:
         run.count_exception(error)
         assert counted == ["ValueError"]
         assert vars(error)["_pymetrics_counted_by"] >= {run_id}
+
+
+class Broken:
+    """A tqdm that cannot be used."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise AttributeError("half installed")
+
+
+def test_a_broken_progress_bar_is_none(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A tqdm that fails is logged, and the records are iterated over without it."""
+    module = types.ModuleType("tqdm")
+    vars(module)["tqdm"] = Broken
+    monkeypatch.setitem(sys.modules, "tqdm", module)
+    assert list(Run(Scope()).track([1, 2], progress=True)) == [1, 2]
+    assert "no progress bar" in caplog.text
+
+
+def test_a_tqdm_that_cannot_be_imported_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tqdm whose own imports fail counts as not installed."""
+    (tmp_path / "tqdm.py").write_text("import no_such_module_at_all")
+    monkeypatch.delitem(sys.modules, "tqdm", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert list(Run(Scope()).track([1, 2], progress=True)) == [1, 2]

@@ -19,6 +19,7 @@ from pushgateway.errors import InconsistentPushError, StoreUnreadableError, Stor
 from pushgateway.model import Delete, Form, GroupingKey, Wipe
 from pushgateway.storage import StatusBoard, Store, open_store, prepare_store
 from pushgateway.storage.sqlite import SqliteStore
+from tests.contract.forked import Workers
 from tests.contract.values import family, key, push
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,22 +59,9 @@ def jobs(store: Store) -> list[str]:
     return [view.name.removeprefix("x_") for view in store.families(Form.TEXT).families]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        why = "a disk that is full takes root, to mount a small one"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
-    yield directory
-    subprocess.run(["umount", "--lazy", str(directory)], check=True)
-
-
-def test_full_disk(small_disk: Path, board: StatusBoard) -> None:
+def full_disk(small_disk: Path) -> None:
     """On a full disk a push says so and stores nothing, and reads go on; as soon as there is room a push succeeds."""
-    path = small_disk / "x.db"
+    path, board = small_disk / "x.db", StatusBoard()
     prepare_store(f"sqlite:{path}")
     with opened(path, board) as store:
         put(store, "a")
@@ -95,7 +83,7 @@ def test_full_disk(small_disk: Path, board: StatusBoard) -> None:
         assert jobs(again) == ["a", "b"]
 
 
-def test_disk_filled_up_by_pushes(small_disk: Path) -> None:
+def disk_filled_up_by_pushes(small_disk: Path) -> None:
     """When pushes themselves fill the disk, every one that was stored is kept, and a wipe makes room again."""
     path = small_disk / "x.db"
     prepare_store(f"sqlite:{path}")
@@ -113,7 +101,7 @@ def test_disk_filled_up_by_pushes(small_disk: Path) -> None:
         assert jobs(store) == ["a"]
 
 
-def test_disk_smaller_than_the_log(small_disk: Path) -> None:
+def disk_smaller_than_the_log(small_disk: Path) -> None:
     """On a disk that the log could fill, overwriting never fails for it: the log moves into the database first."""
     path = small_disk / "x.db"
     prepare_store(f"sqlite:{path}")
@@ -122,6 +110,50 @@ def test_disk_smaller_than_the_log(small_disk: Path) -> None:
             put(store, str(number % 5), padding=10_000)
         assert len(jobs(store)) == 5
         assert store.unwritable_reason() == ""
+
+
+def killed_on_a_full_disk(small_disk: Path) -> None:
+    """A worker that is killed when the disk is full loses nothing; the one in its place goes on when there is room."""
+    path = small_disk / "x.db"
+    prepare_store(f"sqlite:{path}")
+    workers = Workers(path)
+    first, second = workers.start(), workers.start()
+    assert first.put("a", "b") + second.put("c") == ["", "", ""]
+    (small_disk / "other").write_bytes(b"\0" * 1_500_000)
+    [answer] = first.put("d", padding=300_000)
+    assert "full" in answer
+    first.kill()
+    third = workers.start()
+    assert third.jobs() == second.jobs() == "a b c"
+    assert "full" in third.put("d", padding=300_000)[0]
+    (small_disk / "other").unlink()
+    assert third.put("d", padding=300_000) + second.put("e") == ["", ""]
+    third.close()
+    second.close()
+    with opened(path) as store:
+        assert jobs(store) == ["a", "b", "c", "d", "e"]
+
+
+IN_SMALL_DISK = 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && exec "$@"'
+WITHOUT_ROOT = ["unshare", "--user", "--map-root-user", "--mount"]
+"""A process of its own mounts the small disk, so that nothing stays mounted: as root, or as root of a namespace."""
+
+
+@pytest.mark.parametrize(
+    "scenario", ["full_disk", "disk_filled_up_by_pushes", "disk_smaller_than_the_log", "killed_on_a_full_disk"]
+)
+def test_small_disk(tmp_path: Path, scenario: str) -> None:
+    """On a file system of 2 MiB, what the scenario's docstring says holds."""
+    code = f"import sys; from tests.integration.test_storage_failures import *; {scenario}(Path(sys.argv[1]))"
+    inner = ["sh", "-c", IN_SMALL_DISK, "sh", str(tmp_path)]
+    for namespace in (["unshare", "--mount"], WITHOUT_ROOT):
+        if subprocess.run([*namespace, *inner, "true"], capture_output=True, check=False).returncode == 0:
+            command = [*namespace, *inner, sys.executable, "-W", "error", "-c", code, str(tmp_path)]
+            done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+            assert done.returncode == 0, done.stderr
+            return
+    why = "a disk that is full takes the right to mount a small one, as root or in a user namespace"
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
 
 
 LIMITED_FILES = """

@@ -1,4 +1,4 @@
-"""Does a gateway hold a family of our group already?
+"""What does a gateway hold of our group already?
 
 The API has one list of all groups with all their samples, which on a busy gateway is some hundred megabytes. So it is
 read piece by piece, each group is dropped once it was looked at, and reading ends at the group that is wanted.
@@ -10,7 +10,7 @@ import codecs
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pymetrics_sdk.errors import PymetricsError
@@ -18,7 +18,7 @@ from pymetrics_sdk.grouping import GroupingKey
 from pymetrics_sdk.push import Client
 from pymetrics_sdk.transport import Deadline
 
-__all__ = ["GroupSearch", "lacks_family"]
+__all__ = ["GroupSearch", "find_group"]
 
 logger = logging.getLogger("pymetrics_sdk")
 
@@ -100,28 +100,27 @@ class GroupSearch:
                 return
 
 
-def lacks_family(client: Client, key: GroupingKey, family: str, *, deadline: Deadline) -> bool:
-    """Ask the gateway whether a group, which need not be there at all, lacks a family; False in doubt.
+def find_group(client: Client, key: GroupingKey, *, deadline: Deadline) -> Collection[str] | None:
+    """Ask the gateway which families a group has.
 
     Args:
         client: For the gateway.
         key: The group.
-        family: The family's name.
         deadline: By when to give up.
+
+    Returns:
+        The names of its families, none if there is no such group; None in doubt.
     """
     search = GroupSearch({"job": key.job, **dict(key.labels)})
     try:
         response = client.get("/api/v1/metrics", deadline=deadline, max_body_bytes=0, take=search.take)
     except PymetricsError as error:
         logger.debug("the groups of the gateway cannot be read: %s", error)
-        return False
+        return None
     search.end()
     if response.status != 200 or not search.complete:
         logger.debug(
-            "the gateway's groups (status %d) were not read to %s: whether it has %s is not known",
-            response.status,
-            key,
-            family,
+            "the gateway's groups (status %d) were not read up to %s: what it has is not known", response.status, key
         )
-        return False
-    return family not in (search.found or {})
+        return None
+    return (search.found or {}).keys()

@@ -22,7 +22,7 @@ from pymetrics_sdk.cells import Scope
 from pymetrics_sdk.environment import Identity, Settings
 from pymetrics_sdk.exits import Exit, Result, classify, watch
 from pymetrics_sdk.grouping import GroupingKey
-from pymetrics_sdk.groups import lacks_family
+from pymetrics_sdk.groups import find_group
 from pymetrics_sdk.push import Client, Outcome
 from pymetrics_sdk.pusher import Finish, Pusher
 from pymetrics_sdk.report import PREFIX, Facts, counted_families, final_families, heartbeat_families, start_families
@@ -230,10 +230,9 @@ class Life:
         self._pusher.send_soon(lambda client, deadline: self._push_start(client, deadline, facts))
 
     def _push_start(self, client: Client, deadline: Deadline, facts: Facts) -> Outcome:
-        first = self.spec.schedule is not None and lacks_family(
-            client, self.target.key, f"{PREFIX}deadline_timestamp_seconds", deadline=deadline
-        )
-        return self._push(client, deadline, start_families(facts, with_deadline=first))
+        # Without a schedule there is no deadline to look for, and the list may be long.
+        known = find_group(client, self.target.key, deadline=deadline) if self.spec.schedule is not None else None
+        return self._push(client, deadline, start_families(facts, known=known))
 
     def _push_heartbeat(self, client: Client, deadline: Deadline) -> Outcome:
         # The run's records and exceptions only: no collector of the job's runs for a push that leaves it out.

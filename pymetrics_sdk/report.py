@@ -8,7 +8,7 @@ exceptions are always complete.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client.core import Metric
@@ -102,19 +102,24 @@ class Facts:
     cgroup: Cgroup = field(default_factory=Cgroup)
 
 
-def start_families(facts: Facts, *, with_deadline: bool) -> list[Metric]:
+def start_families(facts: Facts, *, known: Collection[str] | None) -> list[Metric]:
     """Return what a start push carries.
+
+    A deadline only where there is none, since only a success moves it on; and a progress of 0 where an earlier run left
+    one, which would be taken for this run's until that says how many records it expects.
 
     Args:
         facts: At the start.
-        with_deadline: Whether the gateway holds no deadline of this job yet.
+        known: The families that the gateway holds of this job; None if that is not known.
     """
-    deadline = [_gauge("deadline_timestamp_seconds", _deadline(facts))] if with_deadline else []
+    lacks_deadline = known is not None and f"{PREFIX}deadline_timestamp_seconds" not in known
+    has_progress = known is not None and f"{PREFIX}progress_ratio" in known
     return _present(
         _gauge("running", 1.0),
         _gauge("last_start_timestamp_seconds", facts.started_at),
         *_promises(facts),
-        *deadline,
+        _gauge("deadline_timestamp_seconds", _deadline(facts) if lacks_deadline else None),
+        _gauge("progress_ratio", 0.0 if has_progress else None),
         _info(facts),
     )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pymetrics_sdk.errors import TransportError
 from pymetrics_sdk.grouping import GroupingKey
-from pymetrics_sdk.groups import MAX_LIST_BYTES, GroupSearch, lacks_family
+from pymetrics_sdk.groups import MAX_LIST_BYTES, GroupSearch, find_group
 from pymetrics_sdk.transport import Deadline, Response
 
 LABELS = {"job": 'nä"]}ht', "shard": "3"}
@@ -93,19 +93,20 @@ class Client:
 
 
 @pytest.mark.parametrize(
-    ("client", "lacks"),
+    ("client", "families"),
     [
-        (Client(listing(*GROUPS)), False),
-        (Client(listing({"labels": LABELS})), True),
-        (Client(listing()), True),
-        (Client(b'{"status":"success","data":null}'), True),
-        (Client(listing({"labels": {"job": "other"}})[:-2]), False),
-        (Client(b"", status=404), False),
-        (Client(b"", status=0), False),
+        (Client(listing(*GROUPS)), {"labels", "batch_job_deadline_timestamp_seconds", "z"}),
+        (Client(listing()), set()),
+        (Client(listing({"labels": {"job": "other"}, "a": {}})), set()),
+        (Client(b'{"status":"success","data":null}'), set()),
+        (Client(listing({"labels": {"job": "other"}})[:-2]), None),
+        (Client(b"", status=404), None),
+        (Client(b"", status=0), None),
     ],
-    ids=["there", "without", "no groups", "null", "broken off", "404", "unreachable"],
+    ids=["there", "no groups", "another", "null", "broken off", "404", "unreachable"],
 )
-def test_in_doubt_the_family_is_there(client: Any, lacks: bool) -> None:
-    """Only a list read to the group, or to its end, says that the family is not there."""
+def test_a_group_is_known_or_not(client: Any, families: set[str] | None) -> None:
+    """Only a list read to the group, or to its end, says what the group has."""
     key = GroupingKey.of(LABELS["job"], {"shard": "3"})
-    assert lacks_family(client, key, "batch_job_deadline_timestamp_seconds", deadline=Deadline(1.0)) is lacks
+    found = find_group(client, key, deadline=Deadline(1.0))
+    assert (None if found is None else set(found)) == families

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
+from collections.abc import Callable
 
 from pymetrics_sdk import Job, skip
 from pymetrics_sdk.testing import InMemoryGateway
@@ -46,3 +49,26 @@ def test_every_end_of_a_request_is_announced(gateway: InMemoryGateway) -> None:
         pass
     samples = gateway.group(job="announced").families["pymetrics_push_attempts"].samples
     assert {each.labels["result"] for each in samples} == {"ok", "refused", "retried", "unreachable"}
+
+
+def test_a_start_sets_the_progress_of_the_run_before_back(gateway: InMemoryGateway) -> None:
+    """Last night's 1 is not taken for tonight's; where no run ever had a progress, none is made up."""
+    job = Job("tracked", schedule="0 3 * * *")
+    with job as run:
+        wait_until(lambda: bool(gateway.pushes))
+        assert "batch_job_progress_ratio" not in gateway.pushes[0].families
+        list(run.track(range(3)))
+    assert gateway.group(job="tracked")["batch_job_progress_ratio"] == 1
+    before = len(gateway.pushes)
+    with job:
+        wait_until(lambda: len(gateway.pushes) > before)
+        assert gateway.group(job="tracked")["batch_job_progress_ratio"] == 0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Give the pusher's thread its time."""
+    pause = threading.Event()
+    until = time.monotonic() + 5.0
+    while not condition() and time.monotonic() < until:
+        pause.wait(0.005)
+    assert condition()

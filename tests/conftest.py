@@ -68,9 +68,10 @@ def service(pool: Pool, request: pytest.FixtureRequest, record_property: Callabl
 
 
 def pytest_configure() -> None:
-    """Let tests send SIGINT also where a shell has started them in the background, with SIGINT ignored for good."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let tests send signals also where nohup or a shell's background has them ignored for good."""
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

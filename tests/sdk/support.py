@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pymetrics_sdk.environment import FOREIGN_VARIABLES
 from pymetrics_sdk.testing import Group, InMemoryGateway
 from pymetrics_sdk.transport import Deadline, Request
 
@@ -212,7 +213,11 @@ def child(script: str, *, gateway: str = "", prefix: Sequence[str] = (), **env: 
         prefix: A command that starts the interpreter.
         env: More variables.
     """
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYMETRICS_")}
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYMETRICS_") and name not in FOREIGN_VARIABLES
+    }
     command = [*prefix, sys.executable, "-c", textwrap.dedent(script)]
     started = time.monotonic()
     with subprocess.Popen(

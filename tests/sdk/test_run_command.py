@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pymetrics_sdk import command
+from pymetrics_sdk.environment import FOREIGN_VARIABLES
 from tests.sdk.support import ScriptedGateway, reply
 
 
@@ -24,7 +25,11 @@ def gateway() -> Iterator[ScriptedGateway]:
 
 def start(gateway: ScriptedGateway | None, *arguments: str, **env: str) -> subprocess.Popen[str]:
     """Start ``python -m pymetrics_sdk``."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYMETRICS_")}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYMETRICS_") and name not in FOREIGN_VARIABLES
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "pymetrics_sdk", *arguments],
         env={**clean, "PYMETRICS_GATEWAY_URL": gateway.url if gateway else "", **env},
@@ -258,7 +263,11 @@ def test_an_oom_kill_is_seen_as_such(gateway: ScriptedGateway, tmp_path: Path) -
         enter = f'echo $$ > {group}/cgroup.procs; exec "$@"'
         hog = f"{sys.executable} -c 'x = bytearray(300_000_000)'"
         run = f"{sys.executable} -m pymetrics_sdk run --job hog -- {hog}"
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PYMETRICS_")}
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PYMETRICS_") and name not in FOREIGN_VARIABLES
+        }
         status = subprocess.run(
             ["sh", "-c", enter, "sh", "sh", "-c", run], env={**clean, "PYMETRICS_GATEWAY_URL": gateway.url}, check=False
         ).returncode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import inspect
 import re
 import subprocess
@@ -57,6 +58,23 @@ def test_every_public_name_and_every_argument_of_job_is_documented() -> None:
     arguments = set(inspect.signature(pymetrics_sdk.Job).parameters)
     table = text.partition("| argument |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == arguments
+
+
+def test_every_library_that_the_sdk_needs_is_declared() -> None:
+    """What is imported directly has a minimum of its own: urllib3's read1 came with 2.2, whatever requests asks for."""
+    root = Path(pymetrics_sdk.__file__).parent
+    imported = {
+        name
+        for path in root.glob("*.py")
+        if path.name != "pytest_plugin.py"
+        for name in re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
+    }
+    wanted = imported - sys.stdlib_module_names - {"__future__", "pymetrics_sdk"}
+    config = configparser.ConfigParser()
+    config.read(root.parent / "setup.cfg")
+    declared = dict(line.split(">=") for line in config["options"]["install_requires"].split())
+    assert wanted <= {name.replace("-", "_") for name in declared}
+    assert tuple(map(int, declared["urllib3"].split("."))) >= (2, 2)
 
 
 def test_the_tests_of_the_how_to_pass(tmp_path: Path) -> None:

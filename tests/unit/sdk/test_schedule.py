@@ -93,6 +93,11 @@ def test_schedules_that_cannot_be_are_refused_when_the_job_is_made(arguments: di
         Schedule.of(**arguments)
 
 
+def zone_file() -> Path:
+    """The file of Berlin's rules."""
+    return next(path for path in (Path(each) / "Europe/Berlin" for each in TZPATH) if path.exists())
+
+
 @pytest.fixture
 def machine_in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The machine's local time is Berlin's."""
@@ -114,7 +119,9 @@ def machine_in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Monkey
 def test_the_machines_zone_has_rules_and_not_only_an_offset(
     machine_in_berlin: pytest.MonkeyPatch, after: str, due: str
 ) -> None:
-    """Without a time zone, a schedule follows the machine's clock across its changes."""
+    """Without a time zone, a schedule follows the machine's clock across its changes, however the zone is given."""
+    assert Schedule(cron="0 4 * * *").next_after(berlin(after)) == berlin(due)
+    machine_in_berlin.setenv("TZ", str(zone_file()))
     assert Schedule(cron="0 4 * * *").next_after(berlin(after)) == berlin(due)
 
 
@@ -122,7 +129,7 @@ def test_the_machines_zone_is_found_where_systems_keep_it(
     machine_in_berlin: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """TZ may be a name, with a colon or without, or a file; without TZ, /etc/localtime counts, a link or a copy."""
-    file = next(path for path in (Path(each) / "Europe/Berlin" for each in TZPATH) if path.exists())
+    file = zone_file()
     copy = tmp_path / "localtime"
     shutil.copy(file, copy)
     winter, summer = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)

@@ -173,6 +173,7 @@ class SignalWatch:
         self._held: list[int] = []
         self._holders: list[Callable[[], None]] = []
         self._hurried = False
+        self._borrowed = False
 
     def enter(self) -> bool:
         """Begin to watch, and hold what arrives until `release`; False outside the main thread."""
@@ -205,7 +206,9 @@ class SignalWatch:
         if not _in_main_thread():
             return False
         self._holders.append(on_second)
-        self._install(signal.SIGINT)
+        if signal.SIGINT not in self._previous:
+            self._install(signal.SIGINT)
+            self._borrowed = signal.SIGINT in self._previous
         return True
 
     def leave(self, on_second: Callable[[], None] | None) -> None:
@@ -296,8 +299,12 @@ class SignalWatch:
         if self._depth == 0:
             self.end()
             self.received, self._previous = None, {}
-        elif self._previous.get(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._previous.pop(signal.SIGINT))
+        elif self._borrowed:
+            # At once, not with the outermost run: asyncio.run gives Ctrl-C back only if it finds its own handler.
+            previous = self._previous.pop(signal.SIGINT)
+            if signal.getsignal(signal.SIGINT) == self._handle:
+                signal.signal(signal.SIGINT, previous)
+        self._borrowed = False
         for signum, handler in handlers:
             if handler is signal.SIG_DFL:
                 raise SignalExit(signum)
@@ -321,7 +328,7 @@ class SignalWatch:
             self._restore()
         holders: list[Callable[[], None]] = []
         self._depth, self._previous, self._holders, self._hurried = 0, {}, holders, False
-        self.received, self._held, self.fatal = None, [], None
+        self.received, self._held, self.fatal, self._borrowed = None, [], None, False
 
 
 def _in_main_thread() -> bool:

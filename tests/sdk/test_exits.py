@@ -8,6 +8,7 @@ import signal
 import textwrap
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -633,3 +634,70 @@ def test_a_run_left_open_has_the_exit_code_of_the_signal(gateway: ScriptedGatewa
     group = gateway.group("exits")
     assert group["batch_job_last_result", {"result": "cancellation"}] == 1
     assert group["batch_job_last_exit_code"] == 128 + signal.SIGTERM
+
+
+def test_a_handler_of_the_jobs_own_is_called_after_an_inner_runs_push(gateway: ScriptedGateway) -> None:
+    """What an inner run's final push held reaches the job's own handler while the outer run still works."""
+
+    def slow(connection: object, stop: object) -> None:
+        process.send(signal.SIGTERM)
+        stop.wait(0.3)
+        reply(200)(connection, stop)
+
+    slow.__qualname__ = "reply.slow"
+    gateway._pending.append(slow)
+    body = """
+        stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        with Job("outer"):
+            with Job("inner"):
+                pass
+            assert stop.is_set()
+        """
+    with child(script(body), gateway=gateway.url) as process:
+        status, _, error = process.finish()
+    assert status == 0, error
+    assert gateway.group("outer")["batch_job_last_result", {"result": "success"}] == 1
+
+
+def test_ctrl_c_is_lent_for_the_length_of_a_push(gateway: ScriptedGateway) -> None:
+    """After an inner run's push SIGINT is its own handler's again, also where asyncio had set one meanwhile."""
+    body = """
+        async def inner():
+            async with Job("inner"):
+                pass
+        with Job("outer"):
+            asyncio.run(inner())
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            with Job("inner"):
+                pass
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        """
+    status, _, error = run_child(script(body), gateway=gateway.url)
+    assert status == 0, error
+
+
+def test_a_process_that_is_ended_in_time_leaves_no_files(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    """The counts of child processes are pushed and their files deleted, also when another thread ends the process."""
+    body = """
+        import multiprocessing
+        from pymetrics_sdk import Counter
+        rows = Counter("rows_total", "Rows.")
+        with Job("exits"):
+            process = multiprocessing.get_context("fork").Process(target=rows.inc)
+            process.start()
+            process.join()
+            try:
+                print("ready")
+                time.sleep(30)
+            finally:
+                time.sleep(30)
+        """
+    with child(script(body), gateway=gateway.url, TMPDIR=str(tmp_path), PYMETRICS_TIMEOUT="1s") as process:
+        process.wait_for("ready")
+        process.send(signal.SIGTERM)
+        status, _, error = process.finish(seconds=5.0)
+    assert status == -signal.SIGTERM, error
+    assert gateway.group("exits")["rows_total"] == 1
+    assert list(tmp_path.glob("pymetrics-*/*")) == []

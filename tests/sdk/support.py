@@ -181,8 +181,32 @@ class Child:
     started_at: float
 
     def send(self, signum: int) -> None:
-        """Send it a signal."""
+        """Send it a signal, when its main thread blocks if that is within a second.
+
+        CPython looks for signals between its own instructions. One that comes when the main thread has done so and is
+        about to block, which a push in another thread makes longer, is handled when the blocking call is over.
+        """
+        until = time.monotonic() + 1
+        while time.monotonic() < until and not self._blocks():
+            continue
         self.process.send_signal(signum)
+
+    def _blocks(self) -> bool:
+        """Whether the main thread sleeps, and has not run for 10 ms."""
+        before = self._scheduling()
+        time.sleep(0.01)
+        return "State:\tS" in before and self._scheduling() == before
+
+    def _scheduling(self) -> str:
+        """What proc(5) says of the main thread's state and context switches; "" if it is gone."""
+        pid = self.process.pid
+        try:
+            lines = Path(f"/proc/{pid}/task/{pid}/status").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return ""
+        return "\n".join(
+            line[:8] if line.startswith("State") else line for line in lines if "ctxt" in line or "State" in line
+        )
 
     def wait_for(self, line: str) -> None:
         """Read its output until `line` comes."""

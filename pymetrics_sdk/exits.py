@@ -155,8 +155,8 @@ class SignalWatch:
 
     Python sets handlers only in the main thread. So a process whose runs are all in other threads dies by a signal as
     it would without the SDK, unpushed, unless the main thread is in a run too; and while the main thread is inside a
-    call into C that never returns to the interpreter, no handler runs. Nor does it, until a blocking call is over, for a
-    signal that arrives in the instant between the interpreter's last look for signals and that call.
+    call into C that never returns to the interpreter, no handler runs. Nor does one run, until a blocking call is over,
+    for a signal that arrives in the instant between the interpreter's last look for signals and that call.
 
     Args:
         unwind_seconds: How long the main thread has before its runs are pushed from another thread.

@@ -198,11 +198,12 @@ def test_a_signal_while_a_metrics_lock_is_held_does_not_deadlock(gateway: Script
     assert gateway.group("exits")["held_total"] == 1
 
 
-def test_a_signal_during_the_final_push_lets_it_finish(gateway: ScriptedGateway) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_final_push_lets_it_finish(signum: int, gateway: ScriptedGateway) -> None:
     """A signal that comes while the final push is under way is delivered after it; the result stays what it was."""
 
     def slow(connection: object, stop: object) -> None:
-        process.send(signal.SIGTERM)
+        process.send(signum)
         stop.wait(0.5)
         reply(200)(connection, stop)
 
@@ -217,7 +218,7 @@ def test_a_signal_during_the_final_push_lets_it_finish(gateway: ScriptedGateway)
         """
     with child(script(body), gateway=gateway.url) as process:
         status, _, _ = process.finish()
-    assert status == -signal.SIGTERM
+    assert status == -signum
     assert gateway.group("exits")["batch_job_last_result", {"result": "success"}] == 1
 
 
@@ -331,29 +332,6 @@ def test_ctrl_c_reaches_asyncio_as_it_would_without_a_run(gateway: ScriptedGatew
             ends.append(process.finish()[:2])
     assert ends == [(-signal.SIGINT, "cancelled\n")] * 2
     assert gateway.group("exits")["batch_job_last_result", {"result": "cancellation"}] == 1
-
-
-def test_ctrl_c_during_the_final_push_comes_after_it(gateway: ScriptedGateway) -> None:
-    """KeyboardInterrupt waits until the run has been pushed, and then ends the program as ever."""
-
-    def slow(connection: object, stop: object) -> None:
-        process.send(signal.SIGINT)
-        stop.wait(0.3)
-        reply(200)(connection, stop)
-
-    slow.__qualname__ = "reply.slow"
-    gateway._pending.append(slow)
-    body = """
-        @decorate
-        def main():
-            return 1
-        main()
-        time.sleep(30)
-        """
-    with child(script(body), gateway=gateway.url) as process:
-        status, _, _ = process.finish()
-    assert status == -signal.SIGINT
-    assert gateway.group("exits")["batch_job_last_result", {"result": "success"}] == 1
 
 
 def test_two_jobs_in_one_loop_both_push_on_sigterm(gateway: ScriptedGateway) -> None:

@@ -1,4 +1,7 @@
-"""What does the store answer when the disk, the file or a page of it is not what it should be, and does it recover?"""
+"""What does the store answer when the disk, the file or a page of it is not what it should be, and does it recover?
+
+Long, since the failures share their set-up: small disks, stores in processes of their own, and what to expect of each.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every way in which a process can end: is it pushed, and is the exit status the one that it would have had anyway?"""
+"""Every way in which a process can end: is it pushed, and is the exit status the one that it would have had anyway?
+
+Long, since each test carries the program that it runs, and the ways to end are one table to be read in one place.
+"""
 
 from __future__ import annotations
 

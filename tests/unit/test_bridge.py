@@ -1,3 +1,8 @@
+"""Which lane answers a request, and what happens when it has to wait, to move on or to give up?
+
+Long, since every lane and deadline is tested against the same small applications and the same clockwork.
+"""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,7 @@
-"""What is a run, for functions of every kind, and what does its end push?"""
+"""What is a run, for functions of every kind, and what does its end push?
+
+Long, since the same promises are held to functions, generators and their asynchronous kinds, with one set of fixtures.
+"""
 
 from __future__ import annotations
 

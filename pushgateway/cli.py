@@ -1,7 +1,7 @@
 """What has the operator asked for on the command line, and with which exit code does it end?
 
-Every flag is made of `config.OPTIONS`. Exit codes: 0 stopped, 1 the start failed, 2 a flag or value that cannot be
-used.
+Every flag of the gateway is made of `config.OPTIONS`, every subcommand is a module of `commands`. Exit codes: 0 stopped
+or done, 1 the start or the command failed, 2 a flag or value that cannot be used.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Any, Final
 import click
 
 from pushgateway import __version__
-from pushgateway.config import OPTIONS, Config, Kind, Option, load
-from pushgateway.errors import ConfigError, StartError
+from pushgateway.commands import COMMANDS
+from pushgateway.commands.flags import given, setting_flag
+from pushgateway.config import OPTIONS, Config, load
+from pushgateway.errors import CommandError, ConfigError, PushgatewayError
 from pushgateway.storage import parse_url
 from pushgateway.temporary import MEMORY_DIRECTORY, TemporaryDirectory, disk_directories, make_directory
 from pushgateway.values import shown
@@ -41,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; the default is the process's own.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = command(serve).main(given, prog_name="pushgateway", standalone_mode=False)
+        code = command(serve).main(words, prog_name="pushgateway", standalone_mode=False)
     except click.ClickException as error:
         return _refused(re.sub(r"\s+", " ", error.format_message()).rstrip("."))
     except ConfigError as error:
         return _refused(str(error))
-    except StartError as error:
+    except PushgatewayError as error:
         print(f"pushgateway: error: {error}", file=sys.stderr)
         return 1
     except (click.Abort, KeyboardInterrupt):
@@ -62,32 +64,46 @@ def _refused(problem: str) -> int:
 
 
 def command(run: Callable[[Config], int]) -> click.Group:
-    """Make the command line: a group, so that it can get subcommands, which serves when it is given none.
+    """Make the command line: a group that has the subcommands, and serves when it is given none.
 
     Args:
         run: What to do with the configuration; returns the exit code.
     """
 
     def begin(**values: Any) -> int:
-        context = click.get_current_context()
-        if context.invoked_subcommand is not None:
-            return 0
-        arguments = {option.name: found for option in OPTIONS if (found := _texts(values[_parameter(option)]))}
-        return run(load(arguments, os.environ))
+        arguments = given(values)
+        subcommand = click.get_current_context().invoked_subcommand
+        if subcommand is None:
+            return run(load(arguments, os.environ))
+        for name in arguments:
+            raise ConfigError(f"--{name}", f"stands before {subcommand}, which does not see it, expected behind")
+        # So that a command leaves nothing half done behind, however it is stopped.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return 0
 
     return _Program(
+        commands=COMMANDS,
         callback=begin,
         invoke_without_command=True,
-        subcommand_metavar="",
+        subcommand_metavar="[COMMAND [ARGS]...]",
         help="Keep the metrics of short-lived jobs for Prometheus to scrape.",
         epilog="Every flag can be set in the environment: PUSHGATEWAY_WEB_WORKERS=4 is --web.workers=4. Flags win.",
-        params=[*(_click_option(option) for option in OPTIONS), *_informational()],
+        params=[*map(setting_flag, OPTIONS), *_informational()],
         context_settings={"help_option_names": ["-h", "--help", "--help-long"], "max_content_width": _HELP_COLUMNS},
     )
 
 
 class _Program(click.Group):
-    """A group that speaks of arguments: without subcommands, what is not a flag is one too many."""
+    """A group that speaks of arguments, most of its users never giving a command, and whose commands can be stopped."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Serve, or run the subcommand; one that is interrupted fails, where a gateway that is stopped does not."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if ctx.invoked_subcommand is None:
+                raise
+            raise CommandError("interrupted") from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -95,13 +111,6 @@ class _Program(click.Group):
         if self.get_command(ctx, args[0]) is None:
             raise click.UsageError(f"unexpected argument {shown(args[0])}", ctx)
         return super().resolve_command(ctx, args)
-
-
-class _Flag(click.Option):
-    """A flag with a --no- form, in the help of --[no-]name."""
-
-    def get_help_record(self, _ctx: click.Context) -> tuple[str, str]:
-        return f"--[no-]{self.opts[0].removeprefix('--')}", self.help or ""
 
 
 def serve(config: Config) -> int:
@@ -165,37 +174,6 @@ def version_text() -> str:
         f"  python version:   {platform.python_version()}\n"
         f"  platform:         {platform.system().lower()}/{platform.machine()}"
     )
-
-
-def _texts(value: bool | tuple[str, ...] | None) -> tuple[str, ...]:
-    if isinstance(value, bool):
-        return ("true" if value else "false",)
-    return value or ()
-
-
-def _parameter(option: Option) -> str:
-    return re.sub(r"[.-]", "_", option.name)
-
-
-def _click_option(option: Option) -> click.Option:
-    if option.kind is Kind.FLAG:
-        return _Flag([f"{option.flag}/--no-{option.name}", _parameter(option)], default=None, help=_help(option))
-    # Repeated flags are config's to judge: click itself would take the last one in silence.
-    return click.Option(
-        [option.flag, _parameter(option)], multiple=True, type=str, metavar=option.metavar, help=_help(option)
-    )
-
-
-def _help(option: Option) -> str:
-    parts = [option.help]
-    if option.choices:
-        parts.append(f"One of: {', '.join(option.choices)}.")
-    if not option.supported:
-        parts.append("Not supported yet.")
-    default = f"default: {option.default}" if option.default and option.kind is not Kind.FLAG else ""
-    if terms := "; ".join(filter(None, (option.unit, default))):
-        parts.append(f"[{terms}]")
-    return " ".join(parts)
 
 
 def _informational() -> list[click.Option]:

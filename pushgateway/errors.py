@@ -3,6 +3,7 @@
     PushgatewayError
      +-- ConfigError                 a flag, a variable or a value that cannot be used
      +-- StartError                  the start failed: port taken, directory not writable, foreign file
+     +-- CommandError                a command such as backup could not do what it is for
      +-- RequestError                what the client sent cannot be taken
      |    +-- GroupingKeyError       the URL does not name a group
      |    +-- ParseError             the body is not in the format that it claims (knows the line)
@@ -24,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "CommandError",
     "ConfigError",
     "GroupingKeyError",
     "InconsistentPushError",
@@ -62,6 +64,10 @@ class ConfigError(PushgatewayError):
 
 class StartError(PushgatewayError):
     """The gateway cannot start; the message is one line that says what and why."""
+
+
+class CommandError(PushgatewayError):
+    """A command could not do what it is for; the message is one line that says what and why."""
 
 
 class RequestError(PushgatewayError):

@@ -2,6 +2,7 @@
 
     base.py     the contract, `Store`, in prose, and `Ticket`
     prepare.py  whether a file may be used; creation and migration, before the workers start
+    copies.py   copies of a store that is in use
     status.py   the board on which any worker notes why writes fail
     schema.py   tables, version, migrations
     sqlite.py   `SqliteStore`; its docstring lists the modules it is made of
@@ -17,12 +18,24 @@ from typing import Final
 from pushgateway.errors import ConfigError
 from pushgateway.model import MetricType
 from pushgateway.storage.base import Store, Ticket
+from pushgateway.storage.copies import Contents, check_copy, copy_store
 from pushgateway.storage.prepare import PreparedStore, prepare_file, prepare_temporary
 from pushgateway.storage.sqlite import SqliteStore
 from pushgateway.storage.status import StatusBoard
 from pushgateway.values import shown
 
-__all__ = ["PreparedStore", "StatusBoard", "Store", "Ticket", "open_store", "parse_url", "prepare_store"]
+__all__ = [
+    "Contents",
+    "PreparedStore",
+    "StatusBoard",
+    "Store",
+    "Ticket",
+    "check_copy",
+    "copy_store",
+    "open_store",
+    "parse_url",
+    "prepare_store",
+]
 
 _MEMORY: Final = "memory:"
 _SQLITE: Final = "sqlite:"

@@ -23,7 +23,7 @@ from pushgateway.storage.sqlite_handles import BUSY_SECONDS, connect
 from pushgateway.storage.writerlock import LOCK_SUFFIX
 from pushgateway.temporary import MEMORY_DIRECTORY, TemporaryDirectory, disk_directories, make_directory
 
-__all__ = ["PreparedStore", "file_system", "prepare_file", "prepare_temporary"]
+__all__ = ["PreparedStore", "file_system", "foreign", "prepare_file", "prepare_temporary"]
 
 NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "glusterfs", "lustre", "ceph", "ocfs2", "gfs2", "davfs"}
@@ -153,14 +153,14 @@ def _check_file(path: str) -> None:
         return
     except OSError as error:
         raise StartError(f"cannot read {path}: {error.strerror}") from error
-    if problem := _foreign(head):
+    if problem := foreign(head):
         raise StartError(f"{path} is not a pushgateway database: {problem}; it has not been changed")
     if not os.access(path, os.W_OK):
         raise StartError(f"cannot store in {path}: the file is read-only")
 
 
-def _foreign(head: bytes) -> str:
-    """Say what a file is that begins with `head`, "" if it is empty or ours."""
+def foreign(head: bytes) -> str:
+    """Say what a file is that begins with `head` (its first 4 KiB, or all of it), "" if it is empty or ours."""
     if not head:
         return ""
     if not head.startswith(_MAGIC):

@@ -41,6 +41,7 @@ __all__ = [
     "application_id",
     "create",
     "migrate",
+    "newer",
     "verify",
     "version",
 ]
@@ -161,15 +162,18 @@ def migrate(db: sqlite3.Connection, *, target: int = VERSION, steps: Mapping[int
     """
     found = version(db)
     if found > target:
-        raise SchemaError(
-            f"its schema has version {found}, made by a newer release; this one knows versions up to {target}"
-        )
+        raise SchemaError(newer(found, target))
     for number in range(found, target):
         step = steps.get(number)
         if step is None:
             raise SchemaError(f"its schema has version {number}, from which no migration to {target} is known")
         step(db)
         db.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def newer(found: int, target: int = VERSION) -> str:
+    """Say that a layout is newer than the program."""
+    return f"its schema has version {found}, made by a newer release; this one knows versions up to {target}"
 
 
 def verify(db: sqlite3.Connection) -> None:

@@ -17,14 +17,16 @@ import fcntl
 import os
 import struct
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from pushgateway.storage.schema import SchemaError
 from pushgateway.storage.status import FileIdentity, StatusBoard
 
-__all__ = ["Files"]
+__all__ = ["Files", "in_use", "log_problem", "present"]
 
 _OPEN_BYTE: Final = 1 << 62
 """Locked in shared mode by each process that has the database open; far behind any page."""
@@ -32,6 +34,13 @@ _OPEN_BYTE: Final = 1 << 62
 _SHARED_FIRST: Final = 0x40000002
 _SHARED_SIZE: Final = 510
 """The bytes that SQLite locks in shared mode to read, exclusively to fold the log at the last close (os_unix.c)."""
+
+_PENDING_BYTE: Final = 0x40000000
+_INDEX_IN_USE: Final = 128
+"""The byte of the log's index that each connection locks in shared mode (UNIX_SHM_DMS in os_unix.c)."""
+
+_OPENING_SECONDS: Final = 1.0
+"""How long a process may take from showing that it opens a database to having its log open."""
 
 # struct flock of Linux, padded: l_type, l_whence, l_start, l_len, l_pid.
 _FLOCK: Final = struct.Struct("hhqqi4x")
@@ -152,6 +161,73 @@ class Files:
     def _left_beside(self, files: tuple[FileIdentity | None, ...]) -> str:
         left = [path for path, file in zip(self._beside, files[1:], strict=True) if _is(path, file)]
         return " and ".join(left)
+
+
+@contextmanager
+def present(path: str) -> Iterator[None]:
+    """Show other processes that this one has a database open, so that none puts another one in its place.
+
+    Args:
+        path: The database. Connections to it are to be opened and closed within.
+
+    Raises:
+        OSError: There is no such file, or it cannot be opened.
+        SchemaError: It has been replaced meanwhile.
+    """
+    presence = _enter(path, StatusBoard())
+    try:
+        yield
+    finally:
+        _leave(presence)
+
+
+def in_use(path: str) -> bool:
+    """Return whether another process has a database open: a gateway, a command of ours, or any program in SQLite.
+
+    Never call it in a process that has the database open itself: its locks would go.
+
+    Raises:
+        OSError: There is no such file, or it cannot be opened.
+    """
+    own = _is_locked(path, start=_OPEN_BYTE, size=1)
+    return own or _is_locked(path, start=_PENDING_BYTE, size=_SHARED_FIRST + _SHARED_SIZE - _PENDING_BYTE)
+
+
+def log_problem(path: str) -> str:
+    """Return why this process must not open a database that others have open, "" if it may.
+
+    Whoever opened it beside a gateway whose log, or the index of it, was removed would make new ones: pages written to
+    two logs overwrite each other, and what stands in the old log is not seen. Not for a process that has it open.
+
+    Raises:
+        OSError: There is no such file, or it cannot be opened.
+    """
+    path = os.path.realpath(path)
+    deadline = time.monotonic() + _OPENING_SECONDS
+    while in_use(path):
+        for beside in (path + "-wal", path + "-shm"):
+            if not os.path.exists(beside):
+                problem = f"{beside} is missing while a gateway has the database open; {_RESTART}"
+                break
+        else:
+            if _is_locked(path + "-shm", start=_INDEX_IN_USE, size=1):
+                return ""
+            problem = f"{path}-shm is not the one that a gateway has open; {_RESTART}"
+        # Or else a gateway is being started or stopped just now.
+        if time.monotonic() > deadline:
+            return problem
+        time.sleep(0.05)
+    return ""
+
+
+def _is_locked(path: str, *, start: int, size: int) -> bool:
+    """Return whether some process has a lock on these bytes that keeps others from writing them."""
+    fd = _open(path)
+    try:
+        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, size, 0)
+        return int(_FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, wanted))[0]) != fcntl.F_UNLCK
+    finally:
+        os.close(fd)
 
 
 @dataclass(slots=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from pushgateway import errors
+from pushgateway.commands import COMMANDS
 from pushgateway.config import OPTIONS, Config, Limits, Option
 from pushgateway.grouping import parse
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import create_app, responses
 from tests.project.pages import ROOT, page, pages, rows, section
 
-NOT_ANSWERED = {"ConfigError", "StartError", "WouldBlockError", "LongWorkError", "PushgatewayError"}
-"""Errors that no HTTP client can see: two end the start, two are messages to the bridge, one is only the root."""
+NOT_ANSWERED = {"ConfigError", "StartError", "CommandError", "WouldBlockError", "LongWorkError", "PushgatewayError"}
+"""Errors that no HTTP client can see: three end the program, two are messages to the bridge, one is only the root."""
 
 OWN_TIMES = ("push_time_seconds", "push_failure_time_seconds")
 
@@ -99,6 +101,18 @@ def test_each_error_has_its_answer_in_the_reference(name: str) -> None:
 
     assert any(row[0].strip("`") == str(kind.status) for row in rows(text)), f"no row for status {kind.status}"
     assert f"`{kind.word}`" in text, f"errorType {kind.word} is not explained"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_each_command_is_in_the_reference(command: click.Command) -> None:
+    """Each subcommand has a section with a row for each of its options, and names none that it does not have."""
+    text = section(page("docs/reference/commands.md"), f"pushgateway {command.name}")
+    flags = {flag for option in command.params if isinstance(option, click.Option) for flag in option.opts}
+    store = {"--storage.url", "--persistence.file"}
+    documented = {flag for row in rows(text) for flag in re.findall(r"`(--[a-z.-]+)", row[0])}
+
+    assert documented == flags - store
+    assert store & flags == store & set(re.findall(r"--[a-z.-]+", text))
 
 
 def test_each_exit_code_is_in_the_reference() -> None:

@@ -12,7 +12,9 @@ import click
 import pytest
 
 from pushgateway import __main__, __version__, cli
+from pushgateway.commands import COMMANDS
 from pushgateway.config import OPTIONS, Config, Kind
+from pushgateway.errors import CommandError, ConfigError, StoreBusyError
 
 
 class Run:
@@ -78,6 +80,12 @@ def test_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--web.workers=1", "--web.workers=2"], ["--web.workers", "2 times"]),
         (["--web.enable-lifecycle=yes"], ["--web.enable-lifecycle", "value"]),
         (["nonsense"], ["unexpected argument 'nonsense'"]),
+        (["--web.workers=4", "nonsense"], ["unexpected argument 'nonsense'"]),
+        (["backup"], ["FILE"]),
+        (["backup", "x", "y"], ["y"]),
+        (["backup", "x", "--web.workers=1"], ["--web.workers"]),
+        (["backup", "x", "--storage.url=memory:"], ["--storage.url", "memory:", "expected sqlite:FILE"]),
+        (["--storage.url=sqlite:x", "backup", "y"], ["--storage.url: stands before backup"]),
         (["--", "--web.workers=1"], ["unexpected argument '--web.workers=1'"]),
         (["postgres://me:secret@h/db"], ["unexpected argument 'postgres://me:***@h/db'"]),
         (["--help-man"], ["--help-man", "not supported yet"]),
@@ -111,6 +119,8 @@ def test_help(run: Run, capsys: pytest.CaptureFixture[str], flag: str) -> None:
             assert not option.default or f"default: {option.default}]" in text
     assert "vsock:// is not supported yet" in text
     assert re.search(r"--help-man [^-]* Not supported yet\.", text)
+    for subcommand in COMMANDS:
+        assert f" {subcommand.name} {subcommand.get_short_help_str(limit=70)}" in text
     assert max(map(len, lines)) <= 80
     assert run.configs == []
 
@@ -132,13 +142,48 @@ def test_no_room_for_the_counters(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert error.count("\n") == 1
 
 
-def test_subcommands_have_room() -> None:
-    """A subcommand added to the group runs instead of the gateway."""
-    ran: list[str] = []
-    group = cli.command(lambda config: ran.append("served") or 0)
-    group.add_command(click.Command("check", callback=lambda: ran.append("checked")))
-    group.main(["check"], standalone_mode=False)
-    assert ran == ["checked"]
+@pytest.mark.parametrize(
+    ("failure", "code", "error"),
+    [
+        (None, 0, ""),
+        (CommandError("cannot do it: no room"), 1, "pushgateway: error: cannot do it: no room\n"),
+        (StoreBusyError("others are at work"), 1, "pushgateway: error: others are at work\n"),
+        (ConfigError("--by", "'x' is not a number"), 2, "pushgateway: error: --by: 'x' is not a number; try --help\n"),
+        (KeyboardInterrupt(), 1, "pushgateway: error: interrupted\n"),
+    ],
+)
+def test_subcommands(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: BaseException | None,
+    code: int,
+    error: str,
+) -> None:
+    """A subcommand runs instead of the gateway; when it fails, one line says why, and 1 or 2 whose fault it is."""
+
+    def act() -> None:
+        if failure is not None:
+            raise failure
+
+    monkeypatch.setattr(cli, "COMMANDS", (click.Command("act", callback=act),))
+    assert cli.main(["act"]) == code
+    assert capsys.readouterr().err == error
+    assert run.configs == []
+
+
+def test_subcommands_are_sorted_by_name() -> None:
+    """Each subcommand has a name of its own, and they are listed in that order."""
+    names = [subcommand.name or "" for subcommand in COMMANDS]
+    assert names == sorted(set(names))
+
+
+def test_commands_load_neither_server_nor_counters() -> None:
+    """The command line with all commands leaves prometheus_client alone, so that serving can still choose its mode."""
+    code = "import sys; from pushgateway import cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not {"prometheus_client", "flask", "gunicorn", "pushgateway.server", "pushgateway.web"} & loaded
 
 
 def hide(*missing: str) -> Callable[[str], object]:

@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeAlias
 __all__ = [
     "Change",
     "Delete",
+    "Exemplar",
     "FamilyBlock",
     "FamilyView",
     "Form",
@@ -29,6 +30,8 @@ __all__ = [
     "Metric",
     "MetricFamily",
     "MetricType",
+    "NativeBuckets",
+    "NativeHistogram",
     "Push",
     "Refusal",
     "Sample",
@@ -53,28 +56,76 @@ class MetricType(enum.Enum):
     GAUGE_HISTOGRAM = "gauge_histogram"
 
 
+class Exemplar(NamedTuple):
+    """An observation that stands for others, such as a trace; `timestamp_ns` is Unix nanoseconds, None if not given."""
+
+    labels: Labels
+    value: float
+    timestamp_ns: int | None = None
+
+
 class Sample(NamedTuple):
-    """One counter, gauge or untyped value. `timestamp_ms` is Unix milliseconds, None if the body gave none."""
+    """One counter, gauge or untyped value.
+
+    `timestamp_ms` is Unix milliseconds, None if the body gave none. Counters alone have an `exemplar`, and
+    `created_ns`, the Unix nanoseconds since which they count; None if the body gave none.
+    """
 
     labels: Labels
     value: float
     timestamp_ms: int | None = None
+    exemplar: Exemplar | None = None
+    created_ns: int | None = None
 
 
 class Summary(NamedTuple):
-    """One summary: `quantiles` are (quantile, value) in pushed order; `count` is an unsigned 64-bit integer."""
+    """One summary: `quantiles` are (quantile, value) in pushed order; `count` is an unsigned 64-bit integer.
+
+    `created_ns` is as in `Sample`.
+    """
 
     labels: Labels
     quantiles: tuple[tuple[float, float], ...]
     sum: float
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody wants here
     timestamp_ms: int | None = None
+    created_ns: int | None = None
+
+
+class NativeBuckets(NamedTuple):
+    """One side of a native histogram, as io.prometheus.client.Histogram has it.
+
+    `spans` are (offset, length): how many buckets to skip, then how many there are. Of each bucket either `deltas`
+    holds the difference of its count to the one before (integer histograms), or `counts` the count itself (float
+    histograms).
+    """
+
+    spans: tuple[tuple[int, int], ...] = ()
+    deltas: tuple[int, ...] = ()
+    counts: tuple[float, ...] = ()
+
+
+class NativeHistogram(NamedTuple):
+    """The native side of a histogram (https://prometheus.io/docs/specs/native_histograms/).
+
+    `schema` is the resolution: a bucket's bounds are 2 ** (2 ** -schema) apart. `zero_count` is an int, or a float in a
+    float histogram.
+    """
+
+    schema: int
+    zero_threshold: float
+    zero_count: float
+    negative: NativeBuckets = NativeBuckets()
+    positive: NativeBuckets = NativeBuckets()
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 class Histogram(NamedTuple):
-    """One classic histogram: `buckets` are (upper bound, cumulative count) in pushed order, without an implied +Inf.
+    """One histogram: `buckets` are (upper bound, cumulative count) in pushed order, without an implied +Inf.
 
-    Counts are ints, or floats throughout when any of them is not an integer (a float histogram).
+    Counts are ints, or floats throughout when any of them is not an integer (a float histogram). `exemplars` has one a
+    bucket, or is empty when none has any. `native` is None for a histogram that has classic buckets alone. `created_ns`
+    is as in `Sample`.
     """
 
     labels: Labels
@@ -82,6 +133,9 @@ class Histogram(NamedTuple):
     sum: float
     count: float  # type: ignore[assignment]  # as in Summary
     timestamp_ms: int | None = None
+    exemplars: tuple[Exemplar | None, ...] = ()
+    native: NativeHistogram | None = None
+    created_ns: int | None = None
 
 
 Metric: TypeAlias = Sample | Summary | Histogram
@@ -242,13 +296,15 @@ class Group(NamedTuple):
 class FamilyView(NamedTuple):
     """A family over all groups.
 
-    `help` is that of the newest push; `bodies` are one a group, in the order of their keys, in the form asked for.
+    `help` and `unit` are those of the newest push; `bodies` are one a group, in the order of their keys, in the form
+    asked for.
     """
 
     name: str
     type: MetricType
     help: str
     bodies: Sequence[bytes]
+    unit: str = ""
 
 
 class FamilyBlock(NamedTuple):
@@ -266,6 +322,7 @@ class FamilyBlock(NamedTuple):
     pushed_at_seconds: float
     typed_at_seconds: float
     suspect: bool
+    unit: str = ""
 
 
 class Snapshot(NamedTuple):

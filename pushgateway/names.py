@@ -6,6 +6,7 @@ letters, digits and underscores, colons in metric names only, no digit first.
 
 from __future__ import annotations
 
+import enum
 import re
 from typing import Final
 
@@ -19,6 +20,7 @@ __all__ = [
     "RESERVED_PREFIX",
     "SHOWN_CHARACTERS",
     "TIME_FAMILIES",
+    "Escaping",
     "is_label_name",
     "is_metric_name",
     "shown",
@@ -44,6 +46,19 @@ TIME_FAMILIES: Final = frozenset({PUSH_TIME, PUSH_FAILURE_TIME})
 
 SHOWN_CHARACTERS: Final = 200
 """How much of a name or value messages show: they go into answers, logs and the store, and may come from anyone."""
+
+
+class Escaping(enum.Enum):
+    """How names beyond the legacy grammar are written for a scraper; the value is what Accept calls it.
+
+    Source: https://prometheus.io/docs/instrumenting/escaping_schemes/
+    """
+
+    ALLOW_UTF_8 = "allow-utf-8"
+    UNDERSCORES = "underscores"
+    DOTS = "dots"
+    VALUES = "values"
+
 
 _metric_name = re.compile(METRIC_NAME_RE).fullmatch
 _label_name = re.compile(LABEL_NAME_RE).fullmatch

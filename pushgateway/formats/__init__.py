@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from pushgateway.errors import UnsupportedMediaError
+from pushgateway.names import Escaping
 
 __all__ = [
     "BodyFormat",
     "ContentEncoding",
+    "Exposition",
+    "ExpositionFormat",
     "accepted_encoding",
     "body_format",
-    "exposition_content_type",
+    "exposition",
     "request_encoding",
 ]
 
@@ -29,29 +32,27 @@ class BodyFormat(enum.Enum):
     """The parser that reads a pushed body."""
 
     TEXT = "text"
+    PROTOBUF = "protobuf"
 
 
 _PROTOBUF: Final = "application/vnd.google.protobuf"
-_PROTOBUF_PARAMETERS: Final = {"encoding": "delimited", "proto": "io.prometheus.client.MetricFamily"}
-_READABLE: Final = "a body in text format 0.0.4, as text/plain"
+_PROTO: Final = "io.prometheus.client.MetricFamily"
+_PROTOBUF_PARAMETERS: Final = {"encoding": "delimited", "proto": _PROTO}
 
 
 def body_format(content_type: str) -> BodyFormat:
     """Choose the parser of a pushed body.
 
-    Like the original, whatever is not protobuf is text 0.0.4: a missing header, JSON, forms, OpenMetrics, nonsense.
+    Like the original, whatever is not delimited protobuf is text 0.0.4: a missing header, JSON, forms, nonsense.
 
     Args:
         content_type: The header's value; "" if there is none.
-
-    Raises:
-        UnsupportedMediaError: The body is delimited protobuf, which this version does not read.
     """
     if "protobuf" not in content_type.lower():
         return BodyFormat.TEXT  # nearly every push: spare the header's parameters
     kind, parameters = _media_type(content_type)
     if kind == _PROTOBUF and _PROTOBUF_PARAMETERS.items() <= parameters.items():
-        raise UnsupportedMediaError("Content-Type", content_type, expected=f"{_READABLE}: protobuf is not read yet")
+        return BodyFormat.PROTOBUF
     return BodyFormat.TEXT
 
 
@@ -95,28 +96,62 @@ def accepted_encoding(accept_encoding: str) -> ContentEncoding:
     return best
 
 
-_ESCAPINGS: Final = frozenset({"allow-utf-8", "underscores", "dots", "values"})
+class ExpositionFormat(enum.Enum):
+    """What a scrape is written in; the value is its media type with the parameters that tell it from others."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    PROTOBUF = f"{_PROTOBUF}; proto={_PROTO}; encoding=delimited"
+    PROTOBUF_TEXT = f"{_PROTOBUF}; proto={_PROTO}; encoding=text"
+    PROTOBUF_COMPACT_TEXT = f"{_PROTOBUF}; proto={_PROTO}; encoding=compact-text"
+
+
+class Exposition(NamedTuple):
+    """What a scraper is answered with."""
+
+    format: ExpositionFormat
+    escaping: Escaping
+
+    @property
+    def content_type(self) -> str:
+        """The value of Content-Type."""
+        return f"{self.format.value}; escaping={self.escaping.value}"
+
+
+_ESCAPINGS: Final = {escaping.value: escaping for escaping in Escaping}
 _TEXT_VERSIONS: Final = frozenset({"", "0.0.4"})
+_PROTOBUF_FORMATS: Final = {
+    "delimited": ExpositionFormat.PROTOBUF,
+    "text": ExpositionFormat.PROTOBUF_TEXT,
+    "compact-text": ExpositionFormat.PROTOBUF_COMPACT_TEXT,
+}
 
 
-def exposition_content_type(accept: str) -> str:
-    """Return the Content-Type of a scrape, which is text 0.0.4 whatever is asked for.
+def exposition(accept: str) -> Exposition:
+    """Choose what a scraper is answered with: of what it accepts the most wanted, text 0.0.4 if there is nothing else.
 
-    Its parameter ``escaping`` tells the scraper how names beyond the legacy grammar would be written. Like the
-    original's it is that of the last clause of Accept which names one, in order of q-values, up to the first that asks
-    for text 0.0.4.
+    ``escaping`` is that of the last clause which names one, in order of q-values, up to the one that was chosen, as in
+    the original.
 
     Args:
-        accept: The header's value; "" if there is none.
+        accept: The Accept header's value; "" if there is none.
     """
-    escaping = "underscores"
+    escaping = Escaping.UNDERSCORES
     for clause in sorted(_clauses(accept), key=_precedence):
-        asked = clause.parameters.get("escaping", "")
-        if asked in _ESCAPINGS:
-            escaping = asked
-        if clause.value == "text/plain" and clause.parameters.get("version", "") in _TEXT_VERSIONS:
-            break
-    return f"text/plain; version=0.0.4; charset=utf-8; escaping={escaping}"
+        if not clause.quality:
+            break  # not acceptable, and sorted to the end
+        escaping = _ESCAPINGS.get(clause.parameters.get("escaping", ""), escaping)
+        if (chosen := _offered(clause)) is not None:
+            return Exposition(chosen, escaping)
+    return Exposition(ExpositionFormat.TEXT, escaping)
+
+
+def _offered(clause: _Clause) -> ExpositionFormat | None:
+    parameters = clause.parameters
+    if clause.value == _PROTOBUF and parameters.get("proto") == _PROTO:
+        return _PROTOBUF_FORMATS.get(parameters.get("encoding", ""))
+    if clause.value == "text/plain" and parameters.get("version", "") in _TEXT_VERSIONS:
+        return ExpositionFormat.TEXT
+    return None
 
 
 class _Clause(NamedTuple):

@@ -1,300 +1,253 @@
-"""How do metrics become the protobuf messages of io.prometheus.client, and back?
+"""How are bodies of delimited protobuf read and written, the format of the Go client and of native histograms?
 
-The field numbers are those of
-https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto.
+A body is io.prometheus.client.MetricFamily messages, each behind its length as a varint. The modules:
 
-Serialised ``metric`` fields of a MetricFamily are the canonical form that a store keeps, since they are lossless and
-concatenate. They are written by hand, because every push pays for it: a sample takes 0.9 us here and 2.4 us by way of
-message objects. They are read through the message classes of the protobuf library, which know all fields, also those
-that this version does not write yet.
+    protobuf_messages   the message classes            protobuf_encode   metrics to the canonical form, by hand
+    protobuf_decode     messages to metrics            protobuf_fields   where fields begin and end
+
+Two bytes of a body can become an empty message, which takes a hundred bytes of memory, so nothing that is large is
+given to the protobuf library whole: a family is read in windows, cut between its metrics, and of a metric that is
+larger than a window the fields are counted before.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 
-from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
+from pushgateway.config import Limits
+from pushgateway.errors import LimitError, ParseError
+from pushgateway.formats.protobuf_decode import decode_metrics, read_metric
+from pushgateway.formats.protobuf_encode import count_metrics, encode_metrics, encode_varint
+from pushgateway.formats.protobuf_fields import CutShortError, count_fields, fields, split_delimited
+from pushgateway.formats.protobuf_messages import METRIC_TYPES, MetricFamilyMessage
+from pushgateway.model import Histogram, Metric, MetricFamily, MetricType, Summary
+from pushgateway.rules import conflicts
+from pushgateway.rules.conflicts import Findings
 
-__all__ = ["MetricFamilyMessage", "count_metrics", "decode_metrics", "encode_metrics"]
+__all__ = [
+    "MetricFamilyMessage",
+    "count_metrics",
+    "decode_metrics",
+    "encode_metrics",
+    "most_samples",
+    "parse",
+    "render",
+    "render_as_text",
+    "render_family",
+]
 
-_PACKAGE: Final = "io.prometheus.client"
+_WINDOW_BYTES: Final = 1 << 16
+"""How much of a family is given to the protobuf library at a time, and read between two calls of a caller's check."""
 
-_SCHEMA: Final = {
-    "LabelPair": "name:string=1 value:string=2",
-    "Gauge": "value:double=1",
-    "Counter": "value:double=1 exemplar:Exemplar=2 created_timestamp:Timestamp=3",
-    "Quantile": "quantile:double=1 value:double=2",
-    "Summary": "sample_count:uint64=1 sample_sum:double=2 quantile:Quantile*=3 created_timestamp:Timestamp=4",
-    "Untyped": "value:double=1",
-    "Histogram": (
-        "sample_count:uint64=1 sample_sum:double=2 bucket:Bucket*=3 sample_count_float:double=4 schema:sint32=5 "
-        "zero_threshold:double=6 zero_count:uint64=7 zero_count_float:double=8 negative_span:BucketSpan*=9 "
-        "negative_delta:sint64*=10 negative_count:double*=11 positive_span:BucketSpan*=12 positive_delta:sint64*=13 "
-        "positive_count:double*=14 created_timestamp:Timestamp=15 exemplars:Exemplar*=16"
-    ),
-    "Bucket": "cumulative_count:uint64=1 upper_bound:double=2 exemplar:Exemplar=3 cumulative_count_float:double=4",
-    "BucketSpan": "offset:sint32=1 length:uint32=2",
-    "Exemplar": "label:LabelPair*=1 value:double=2 timestamp:Timestamp=3",
-    "Metric": (
-        "label:LabelPair*=1 gauge:Gauge=2 counter:Counter=3 summary:Summary=4 untyped:Untyped=5 timestamp_ms:int64=6 "
-        "histogram:Histogram=7"
-    ),
-    "MetricFamily": "name:string=1 help:string=2 type:MetricType=3 metric:Metric*=4 unit:string=5",
+_STANDARD: Final = Limits()
+
+_TYPES: Final = {number: type_ for type_, number in METRIC_TYPES.items()}
+_VALUES: Final = {
+    MetricType.COUNTER: "counter",
+    MetricType.GAUGE: "gauge",
+    MetricType.SUMMARY: "summary",
+    MetricType.UNTYPED: "untyped",
+    MetricType.HISTOGRAM: "histogram",
+    MetricType.GAUGE_HISTOGRAM: "histogram",
 }
-"""Messages and their fields, ``name:type=number``, with a star for repeated ones; all others are optional (proto2)."""
+"""The field of a Metric that holds the value of each type."""
 
-_METRIC_TYPES: Final = {
-    MetricType.COUNTER: 0,
-    MetricType.GAUGE: 1,
-    MetricType.SUMMARY: 2,
-    MetricType.UNTYPED: 3,
-    MetricType.HISTOGRAM: 4,
-    MetricType.GAUGE_HISTOGRAM: 5,
-}
-"""The numbers of the enum MetricType."""
-
-_SCALARS: Final = {
-    "string": FieldDescriptorProto.TYPE_STRING,
-    "double": FieldDescriptorProto.TYPE_DOUBLE,
-    "uint64": FieldDescriptorProto.TYPE_UINT64,
-    "int64": FieldDescriptorProto.TYPE_INT64,
-    "sint64": FieldDescriptorProto.TYPE_SINT64,
-    "sint32": FieldDescriptorProto.TYPE_SINT32,
-    "uint32": FieldDescriptorProto.TYPE_UINT32,
-}
+_METRIC: Final = 4
+_NAME_TAG: Final = b"\x0a"
+_HELP_TAG: Final = b"\x12"
+_TYPE_TAG: Final = b"\x18"
+_UNIT_TAG: Final = b"\x2a"
 
 
-def _field(declaration: str) -> FieldDescriptorProto:
-    name, _, rest = declaration.partition(":")
-    kind, _, number = rest.partition("=")
-    field = FieldDescriptorProto(name=name, number=int(number), label=FieldDescriptorProto.LABEL_OPTIONAL)
-    if kind.endswith("*"):
-        kind, field.label = kind[:-1], FieldDescriptorProto.LABEL_REPEATED
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    elif kind == "MetricType":
-        field.type, field.type_name = FieldDescriptorProto.TYPE_ENUM, f".{_PACKAGE}.MetricType"
-    else:
-        package = "google.protobuf" if kind == "Timestamp" else _PACKAGE
-        field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{package}.{kind}"
-    return field
-
-
-def _family_class() -> Any:
-    """Make the class of MetricFamily messages, in a pool of its own.
-
-    The default pool is shared by the process: another library that brings its own metrics.proto would clash with ours.
-    """
-    file = descriptor_pb2.FileDescriptorProto(
-        name="pushgateway/metrics.proto",
-        package=_PACKAGE,
-        syntax="proto2",
-        dependency=["google/protobuf/timestamp.proto"],
-    )
-    values = [descriptor_pb2.EnumValueDescriptorProto(name=kind.name, number=n) for kind, n in _METRIC_TYPES.items()]
-    file.enum_type.add(name="MetricType", value=values)
-    for name, fields in _SCHEMA.items():
-        file.message_type.add(name=name, field=map(_field, fields.split()))
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.MetricFamily"))
-
-
-MetricFamilyMessage: Final = _family_class()
-"""The message class of io.prometheus.client.MetricFamily; the others are reached through its fields."""
-
-
-# Tags: field number << 3 | wire type (0 varint, 1 eight bytes, 2 length and bytes).
-_METRIC: Final = b"\x22"
-_LABEL: Final = b"\x0a"
-_TIMESTAMP: Final = b"\x30"
-_SUMMARY: Final = b"\x22"
-_HISTOGRAM: Final = b"\x3a"
-_COUNT: Final = b"\x08"
-_SUM: Final = b"\x11"
-_FLOAT_COUNT: Final = b"\x21"
-_BUCKET: Final = b"\x1a"
-_FLOAT_BUCKET: Final = b"\x1a\x12"
-_QUANTILE: Final = b"\x1a\x12"
-
-_double = struct.Struct("<d").pack
-_two_doubles = struct.Struct("<BdBd").pack
-"""Two fields that are doubles, each with its tag: 18 bytes, as the tags of float buckets and quantiles say."""
-
-_VALUE: Final = {MetricType.COUNTER: b"\x1a\x09\x09", MetricType.GAUGE: b"\x12\x09\x09"}
-_UNTYPED_VALUE: Final = b"\x2a\x09\x09"
-"""The tag of the message in Metric, its length (9), and the tag of the double in it."""
-
-_LENGTHS: Final = tuple(bytes([length]) for length in range(128))
-"""Varints of one byte: nearly all lengths."""
-
-_MAX_PAIRS: Final = 8192
-_MAX_PAIR_BYTES: Final = 256
-"""Limits of what is remembered between calls, together a few megabytes at most."""
-
-_MAX_FAMILY: Final = 1000
-"""A larger family brings more identifiers that never come back than pairs that do, and keeps out of that memory."""
-
-
-class _PairFields(dict[tuple[str, str], bytes]):
-    """Label pairs as serialised ``label`` fields: job, instance, method and so on come back in every push."""
-
-    def __missing__(self, pair: tuple[str, str]) -> bytes:
-        name, value = pair[0].encode(), pair[1].encode()
-        size = len(name) + len(value) + 4
-        if size < 128:  # all lengths take one byte
-            parts = (_LABEL, _LENGTHS[size], b"\x0a", _LENGTHS[len(name)], name, b"\x12", _LENGTHS[len(value)], value)
-            encoded = b"".join(parts)
-        else:
-            fields = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(value)) + value
-            encoded = _message(_LABEL, fields)
-        if len(encoded) <= _MAX_PAIR_BYTES:
-            if len(self) >= _MAX_PAIRS:
-                self.clear()
-            self[pair] = encoded
-        return encoded
-
-
-_remembered = _PairFields()
-
-
-def encode_metrics(family: MetricFamily) -> bytes:
-    """Serialise a family's metrics as ``metric`` fields of MetricFamily, one after the other, in their order.
+def parse(
+    body: bytes, *, limits: Limits = _STANDARD, check: Callable[[], None] | None = None
+) -> tuple[MetricFamily, ...]:
+    """Read a body.
 
     Args:
-        family: Its labels hold only characters that UTF-8 can say, as those of every parser do.
+        body: The decompressed body; empty means no families.
+        limits: What the body may hold: `samples` (as many as the lines in text, and the buckets of native
+            histograms), `labels_per_series`, `name_bytes` and `value_bytes`.
+        check: Called before each window of at most 64 KiB (or one metric, if it is larger); what it raises ends the
+            reading. None for no call.
 
     Returns:
-        Bytes that concatenate with those of other families of the same name and type; b"" for no metrics.
-    """
-    value = _VALUE.get(family.type, _UNTYPED_VALUE)
-    double = _double
-    pairs = _remembered if len(family.metrics) <= _MAX_FAMILY else _PairFields()
-    parts: list[bytes] = []
-    for metric in family.metrics:
-        labels = b"".join([pairs[pair] for pair in metric.labels])
-        if isinstance(metric, Sample):
-            fields = labels + value + double(metric.value)
-        elif isinstance(metric, Summary):
-            fields = labels + _message(_SUMMARY, _summary(metric))
-        else:
-            fields = labels + _message(_HISTOGRAM, _histogram(metric))
-        if metric.timestamp_ms is not None:
-            fields += _TIMESTAMP + _varint(metric.timestamp_ms % 2**64)
-        parts += (_METRIC, _varint(len(fields)), fields)
-    return b"".join(parts)
-
-
-def count_metrics(data: bytes) -> int:
-    """Count what `encode_metrics` has serialised, without decoding it.
-
-    Args:
-        data: ``metric`` fields of MetricFamily, nothing else.
-    """
-    count = position = 0
-    while position < len(data):
-        position += 1  # the tag
-        size = shift = 0
-        while (byte := data[position]) >= 0x80:
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            position += 1
-        position += 1 + (size | byte << shift)
-        count += 1
-    return count
-
-
-def _varint(number: int) -> bytes:
-    if number < 128:
-        return _LENGTHS[number]
-    parts = bytearray()
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
-def _message(tag: bytes, fields: bytes) -> bytes:
-    return tag + _varint(len(fields)) + fields
-
-
-def _summary(summary: Summary) -> bytes:
-    quantiles = [_QUANTILE + _two_doubles(0x09, quantile, 0x11, value) for quantile, value in summary.quantiles]
-    return _COUNT + _varint(summary.count) + _SUM + _double(summary.sum) + b"".join(quantiles)
-
-
-def _histogram(histogram: Histogram) -> bytes:
-    total = _SUM + _double(histogram.sum)
-    if type(histogram.count) is float:
-        buckets = [_FLOAT_BUCKET + _two_doubles(0x11, bound, 0x21, count) for bound, count in histogram.buckets]
-        return total + b"".join(buckets) + _FLOAT_COUNT + _double(histogram.count)
-    buckets = [
-        _message(_BUCKET, _COUNT + _varint(int(count)) + b"\x11" + _double(bound)) for bound, count in histogram.buckets
-    ]
-    return _COUNT + _varint(int(histogram.count)) + total + b"".join(buckets)
-
-
-def decode_metrics(type: MetricType, data: bytes) -> tuple[Metric, ...]:
-    """Read serialised ``metric`` fields of MetricFamily; what this version has no place for is passed over.
-
-    Args:
-        type: The type of the family; metrics of another kind come out as zeros.
-        data: Fields as `encode_metrics` writes them, of any number of families.
-
-    Returns:
-        The metrics, in their order, labels in the order in which they are stored.
+        The families in the order of the body, also those without metrics and those with the same name. Labels are
+        sorted by name; names are not looked at.
 
     Raises:
-        google.protobuf.message.DecodeError: The bytes are damaged.
+        ParseError: The body is not delimited protobuf, or a text in it is not UTF-8.
+        InconsistentPushError: A metric has no value of its family's type; the original's consistency check says so.
+        LimitError: One of `limits` is exceeded.
     """
-    read = _READERS[type]
-    return tuple(
-        [
-            read(
-                metric,
-                tuple([(label.name, label.value) for label in metric.label]),
-                metric.timestamp_ms if metric.HasField("timestamp_ms") else None,
-            )
-            for metric in MetricFamilyMessage.FromString(data).metric
-        ]
+    reader = _Reader(limits, check)
+    try:
+        for number, message in enumerate(split_delimited(body), start=1):
+            reader.read(message, number)
+    except CutShortError:
+        raise ParseError("unexpected EOF", hint="the body ends inside a message or its length") from None
+    reader.findings.raise_any()
+    return tuple(reader.families)
+
+
+def most_samples(body: bytes) -> int:
+    """Return about how many samples and buckets a body has at most, without reading it: 0.1 ms a MiB.
+
+    Each stands behind the byte of its tag, which may be other things too: most bodies have a third of that.
+    """
+    return body.count(b"\x22") + body.count(b"\x1a")
+
+
+class _Reader:
+    """One body on its way to families."""
+
+    def __init__(self, limits: Limits, check: Callable[[], None] | None) -> None:
+        self.families: list[MetricFamily] = []
+        self.findings = Findings()
+        self._limits = limits
+        self._check = check
+        self._samples = 0
+        self._names: set[tuple[str, ...]] = set()
+        """Combinations of label names that are within the limits."""
+
+    def read(self, message: memoryview, number: int) -> None:
+        """Read the `number`-th message of the body."""
+        if len(self.families) >= self._limits.samples:
+            raise LimitError("samples", allowed=self._limits.samples)
+        head = bytearray()
+        windows: list[memoryview] = []
+        try:
+            for window, is_metrics in _windows(message):
+                if is_metrics:
+                    windows.append(window)
+                else:
+                    head += window
+            self._read_family(MetricFamilyMessage.FromString(bytes(head)), windows)
+        except CutShortError:
+            problem = f"message {number} of the body is cut short or damaged"
+            raise ParseError("proto: cannot parse invalid wire-format data", hint=problem) from None
+        except DecodeError as error:
+            problem = f"message {number} of the body: {error}"
+            raise ParseError("proto: cannot parse invalid wire-format data", hint=problem) from None
+        except UnicodeDecodeError as error:
+            problem = f"message {number} of the body, byte {error.object[error.start]:#04x}; text must be UTF-8"
+            raise ParseError("string field contains invalid UTF-8", hint=problem) from None
+
+    def _read_family(self, head: Any, windows: Iterable[memoryview]) -> None:
+        name, help_, unit = head.name, head.help, head.unit
+        _check_bytes("name-bytes", name, self._limits.name_bytes)
+        _check_bytes("value-bytes", help_, self._limits.value_bytes)
+        _check_bytes("name-bytes", unit, self._limits.name_bytes)
+        type_ = _TYPES[head.type]
+        value = _VALUES[type_]
+        metrics: list[Metric] = []
+        for window in windows:
+            if self._check is not None:
+                self._check()
+            if len(window) > _WINDOW_BYTES:
+                self._check_large(window)
+            for message in MetricFamilyMessage.FromString(bytes(window)).metric:
+                metric = self._finished(read_metric(type_, message))
+                if not message.HasField(value):
+                    self.findings.add(conflicts.other_value, name, metric.labels, type=type_)
+                metrics.append(metric)
+            if self._samples > self._limits.samples:
+                raise LimitError("samples", allowed=self._limits.samples)
+        self.families.append(MetricFamily(name, type_, help_, tuple(metrics), unit))
+
+    def _check_large(self, window: memoryview) -> None:
+        """Count the fields of a metric that is larger than a window before messages are made of them."""
+        allowed = self._limits.samples
+        if count_fields(window, MetricFamilyMessage.DESCRIPTOR, at_most=4 * allowed) > 4 * allowed:
+            raise LimitError("samples", allowed=allowed)
+
+    def _finished(self, metric: Metric) -> Metric:
+        """Return a metric with its labels sorted, and count it."""
+        names = tuple([name for name, _ in metric.labels])
+        if names not in self._names:
+            self._check_names(names)
+        for _, value in metric.labels:
+            if 4 * len(value) > self._limits.value_bytes:
+                _check_bytes("value-bytes", value, self._limits.value_bytes)
+        self._samples += _line_count(metric)
+        if list(names) != sorted(names):
+            metric = metric._replace(labels=tuple(sorted(metric.labels)))
+        return metric
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
+        limits = self._limits
+        if len(names) > limits.labels_per_series:
+            raise LimitError("labels-per-series", allowed=limits.labels_per_series, seen=len(names))
+        for name in names:
+            _check_bytes("name-bytes", name, limits.name_bytes)
+        self._names.add(names)
+
+
+def _windows(message: memoryview) -> Iterator[tuple[memoryview, bool]]:
+    """Cut a family into runs of metrics of up to 64 KiB, or one that is larger, and runs of its other fields."""
+    start, of_metrics = 0, False
+    for number, begin, end in fields(message):
+        if begin > start and ((number == _METRIC) != of_metrics or end - start > _WINDOW_BYTES):
+            yield message[start:begin], of_metrics
+            start = begin
+        of_metrics = number == _METRIC
+    if start < len(message):
+        yield message[start:], of_metrics
+
+
+def _check_bytes(limit: str, text: str, allowed: int) -> None:
+    if 4 * len(text) > allowed and (seen := len(text.encode())) > allowed:
+        raise LimitError(limit, allowed=allowed, seen=seen)
+
+
+def _line_count(metric: Metric) -> int:
+    if isinstance(metric, Histogram):
+        native = metric.native
+        sides = (native.negative, native.positive) if native is not None else ()
+        return len(metric.buckets) + 2 + sum(len(side.deltas) + len(side.counts) for side in sides)
+    return len(metric.quantiles) + 2 if isinstance(metric, Summary) else 1
+
+
+def render(families: Iterable[MetricFamily]) -> bytes:
+    """Write families as delimited messages, in their order, also those without metrics."""
+    return b"".join(
+        render_family(family.name, family.type, family.help, unit=family.unit, bodies=(encode_metrics(family),))
+        for family in families
     )
 
 
-def _read_summary(metric: Any, labels: Labels, timestamp_ms: int | None) -> Summary:
-    summary = metric.summary
-    quantiles = tuple((entry.quantile, entry.value) for entry in summary.quantile)
-    return Summary(labels, quantiles, summary.sample_sum, summary.sample_count, timestamp_ms)
+def render_family(name: str, type: MetricType, help: str, *, unit: str, bodies: Iterable[bytes]) -> bytes:
+    """Write one family as a delimited message.
+
+    Args:
+        name: Its name.
+        type: Its type.
+        help: Its help text, "" for none.
+        unit: Its unit, "" for none.
+        bodies: Results of `encode_metrics`, which stand one after the other.
+    """
+    head = _text(_NAME_TAG, name) + _text(_HELP_TAG, help) + _TYPE_TAG + encode_varint(METRIC_TYPES[type])
+    tail = _text(_UNIT_TAG, unit)
+    parts = (head, *bodies, tail)
+    return b"".join((encode_varint(sum(map(len, parts))), *parts))
 
 
-def _read_histogram(metric: Any, labels: Labels, timestamp_ms: int | None) -> Histogram:
-    message = metric.histogram
-    buckets, count = message.bucket, message.sample_count
-    if message.HasField("sample_count_float") or any(entry.HasField("cumulative_count_float") for entry in buckets):
-        count = message.sample_count_float if message.HasField("sample_count_float") else float(count)
-        bounds = tuple((entry.upper_bound, _float_count(entry)) for entry in buckets)
-    else:
-        bounds = tuple((entry.upper_bound, entry.cumulative_count) for entry in buckets)
-    return Histogram(labels, bounds, message.sample_sum, count, timestamp_ms)
+def _text(tag: bytes, text: str) -> bytes:
+    data = text.encode()
+    return tag + encode_varint(len(data)) + data if data else b""
 
 
-def _float_count(bucket: Any) -> float:
-    if bucket.HasField("cumulative_count_float"):
-        return float(bucket.cumulative_count_float)
-    return float(bucket.cumulative_count)
+def render_as_text(body: bytes, *, compact: bool) -> bytes:
+    """Write delimited messages in protobuf's text format, which is for people to read.
 
-
-_READERS: Final[Mapping[MetricType, Callable[[Any, Labels, int | None], Metric]]] = {
-    MetricType.COUNTER: lambda metric, labels, stamp: Sample(labels, metric.counter.value, stamp),
-    MetricType.GAUGE: lambda metric, labels, stamp: Sample(labels, metric.gauge.value, stamp),
-    MetricType.UNTYPED: lambda metric, labels, stamp: Sample(labels, metric.untyped.value, stamp),
-    MetricType.SUMMARY: _read_summary,
-    MetricType.HISTOGRAM: _read_histogram,
-    MetricType.GAUGE_HISTOGRAM: _read_histogram,
-}
+    Args:
+        body: A result of `render` or of several `render_family`.
+        compact: One line a family, else one line a field and a blank line behind each family.
+    """
+    messages = (MetricFamilyMessage.FromString(bytes(message)) for message in split_delimited(body))
+    texts = (text_format.MessageToString(message, as_one_line=compact, as_utf8=True) for message in messages)
+    return "".join(f"{text}\n" for text in texts).encode()

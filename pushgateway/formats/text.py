@@ -185,7 +185,7 @@ class _Reader:
                     target.draft.add(target.part, labels, float(value))
                 else:
                     # Not Sample(...), whose Python-level __new__ costs a tenth of the whole parse.
-                    append(new(Sample, (labels, float(value), None)))
+                    append(new(Sample, (labels, float(value), None, None, None)))
         except ParseError as error:
             hint = _CRLF_HINT if line.endswith(("\r\n", "\r")) else error.hint
             before = next(islice(pattern.finditer(text), index, None)).start()

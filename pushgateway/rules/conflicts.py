@@ -26,6 +26,7 @@ __all__ = [
     "invalid_label_name",
     "invalid_metric_name",
     "other_type",
+    "other_value",
     "own_type",
     "repeated_family",
     "repeated_label",
@@ -128,6 +129,14 @@ def other_type(name: str, pushed: MetricType, *, stored: MetricType, group: str)
     return (
         f'collected metric "{shown(name)}" is not a {stored.name}: it was pushed as {pushed.name}, and is '
         f"{stored.name} {in_group(group)}; expected one type in all groups"
+    )
+
+
+def other_value(name: str, labels: Labels, *, type: MetricType) -> str:
+    """Say that a metric has no value of its family's type; `labels` are those of the metric."""
+    return (
+        f'collected metric "{shown(name)}" {_format(labels)} is not a {type.name}; expected a value of the type that '
+        "its family has, which is COUNTER if a protobuf message names none"
     )
 
 

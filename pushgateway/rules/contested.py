@@ -95,4 +95,4 @@ def _merge(blocks: Sequence[Contested]) -> MetricFamily:
             holder[identity(metric.labels)] = (at, index)
     newest = blocks[by_age[-1]].block
     metrics = tuple(blocks[at].metrics[index] for at, index in sorted(holder.values()))
-    return MetricFamily(newest.name, newest.type, newest.help, metrics)
+    return MetricFamily(newest.name, newest.type, newest.help, metrics, newest.unit)

@@ -16,10 +16,10 @@ from pushgateway.storage.schema import TYPES
 
 __all__ = ["read_groups", "read_snapshot"]
 
-_Header: TypeAlias = tuple[int, str, int, str]
+_Header: TypeAlias = tuple[int, str, int, str, str]
 
 _GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason FROM groups ORDER BY key"
-_HEADERS: Final = "SELECT id, name, type, help FROM headers ORDER BY name, id"
+_HEADERS: Final = "SELECT id, name, type, help, unit FROM headers ORDER BY name, id"
 _SUSPECTS: Final = """
     SELECT DISTINCT h.name, h.type FROM families f INDEXED BY families_suspect CROSS JOIN headers h
     WHERE f.suspect AND h.id = f.header
@@ -37,12 +37,12 @@ _PUSHED_LAST: Final = """
     SELECT max(f.pushed_at) FROM families f INDEXED BY families_by_header WHERE f.header = ?
 """
 _BLOCKS: Final = f"""
-    SELECT h.name, h.type, h.help, {_METRICS}, g.key, f.pushed_at, f.typed_at, f.suspect
+    SELECT h.name, h.type, h.help, {_METRICS}, g.key, f.pushed_at, f.typed_at, f.suspect, h.unit
     FROM headers h CROSS JOIN families f INDEXED BY families_by_header CROSS JOIN groups g
     WHERE h.name = ? AND f.header = h.id AND g.id = f.group_id ORDER BY g.key
 """  # noqa: S608 - the constant above
 _CONTENTS: Final = f"""
-    SELECT h.name, h.type, h.help, {_METRICS}, g.key, f.pushed_at, f.typed_at, f.suspect
+    SELECT h.name, h.type, h.help, {_METRICS}, g.key, f.pushed_at, f.typed_at, f.suspect, h.unit
     FROM groups g CROSS JOIN families f CROSS JOIN headers h
     WHERE f.group_id = g.id AND h.id = f.header ORDER BY g.key, f.name
 """  # noqa: S608 - the constant above
@@ -62,9 +62,10 @@ def read_snapshot(db: sqlite3.Connection, form: Form) -> Snapshot:
     for header_id, body in db.execute(_BODIES[form]):
         bodies[header_id].append(body)
     views = [
-        FamilyView(name, TYPES[same[0][2]], _newest_help(db, same), bodies[same[0][0]])
+        FamilyView(name, TYPES[newest[2]], newest[3], bodies[same[0][0]], newest[4])
         for name, same in named.items()
         if name not in contested
+        for newest in [_newest(db, same)]
     ]
     groups = [Group._make(row) for row in db.execute(_GROUPS)]
     blocks = [_block(row) for name in sorted(contested) for row in db.execute(_BLOCKS, (name,))]
@@ -92,14 +93,15 @@ def _contested_names(db: sqlite3.Connection) -> set[str]:
     return names
 
 
-def _newest_help(db: sqlite3.Connection, headers: Sequence[_Header]) -> str:
+def _newest(db: sqlite3.Connection, headers: Sequence[_Header]) -> _Header:
+    """Return of the headers of one name the one that was pushed last."""
     if len(headers) == 1:
-        return headers[0][3]
-    return max(
-        (db.execute(_PUSHED_LAST, (header[0],)).fetchone()[0] or 0.0, header[0], header[3]) for header in headers
-    )[2]
+        return headers[0]
+    return max((db.execute(_PUSHED_LAST, (header[0],)).fetchone()[0] or 0.0, header[0], header) for header in headers)[
+        2
+    ]
 
 
-def _block(row: tuple[str, int, str, bytes, str, float, float, int]) -> FamilyBlock:
-    name, code, help_, body, key, pushed_at, typed_at, suspect = row
-    return FamilyBlock(name, TYPES[code], help_, body, key, pushed_at, typed_at, bool(suspect))
+def _block(row: tuple[str, int, str, bytes, str, float, float, int, str]) -> FamilyBlock:
+    name, code, help_, body, key, pushed_at, typed_at, suspect, unit = row
+    return FamilyBlock(name, TYPES[code], help_, body, key, pushed_at, typed_at, bool(suspect), unit)

@@ -21,7 +21,7 @@ import structlog
 from flask import Blueprint, Response, request
 
 from pushgateway import formats, grouping, rules
-from pushgateway.config import Limits
+from pushgateway.config import Config, Limits
 from pushgateway.errors import (
     GroupingKeyError,
     InconsistentPushError,
@@ -32,7 +32,7 @@ from pushgateway.errors import (
     StoreError,
     WouldBlockError,
 )
-from pushgateway.formats import protobuf, text
+from pushgateway.formats import BodyFormat, protobuf, text
 from pushgateway.model import Delete, GroupingKey, Labels, MetricFamily, MetricType, Push, Refusal, StoredFamily
 from pushgateway.storage.base import Ticket
 from pushgateway.web import body, responses
@@ -139,13 +139,13 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
 
     config = at_hand.config
     key = _key(environ, config.limits)
-    formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
-    lines = body.read(environ, config.limits, check=go_on)
-    if _work(lines, key) > _allowed_work(environ):
+    format_ = formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
+    data = body.read(environ, config.limits, check=go_on)
+    if _work(data, key, format_) > _allowed_work(environ):
         raise LongWorkError("the push has many lines")
-    families = text.parse(lines, limits=config.limits, lenient_line_endings=config.lenient_line_endings, check=go_on)
     series, received = text.render_labels(rules.group_labels(key)), at_hand.clock()
     try:
+        families = _parse(data, format_, config, check=go_on)
         rules.validate(families, key)
         rules.check_size(families, key, rendered_bytes=config.limits.rendered_bytes)
         labelled = rules.label(families, key)
@@ -169,8 +169,15 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
     )
 
 
-def _work(lines: bytes, key: GroupingKey) -> int:
-    return lines.count(b"\n") * (_LINE_WORK + len(key.labels) + len(key.key) // _LABEL_BYTES)
+def _parse(data: bytes, format: BodyFormat, config: Config, *, check: Callable[[], None]) -> tuple[MetricFamily, ...]:
+    if format is BodyFormat.PROTOBUF:
+        return protobuf.parse(data, limits=config.limits, check=check)
+    return text.parse(data, limits=config.limits, lenient_line_endings=config.lenient_line_endings, check=check)
+
+
+def _work(data: bytes, key: GroupingKey, format: BodyFormat) -> int:
+    each = _LINE_WORK + len(key.labels) + len(key.key) // _LABEL_BYTES
+    return (protobuf.most_samples(data) if format is BodyFormat.PROTOBUF else data.count(b"\n")) * each
 
 
 def _allowed_work(environ: Environ) -> float:

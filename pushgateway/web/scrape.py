@@ -1,91 +1,136 @@
-"""What does a scrape show, and in which order?
+"""What does a scrape show, in which order and in which format?
 
-The gateway's own families and what was pushed, families sorted by name. A text scrape renders nothing that a push has
-rendered already: the store returns finished lines, which are put together under their headers.
+The gateway's own families and what was pushed, families sorted by name. A scrape in text or protobuf renders nothing
+that a push has rendered already: the store returns finished pieces, which are put together under their headers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from flask import Blueprint, Response, request
 
 from pushgateway import formats, rules
-from pushgateway.formats import compression, protobuf, text
-from pushgateway.model import FamilyBlock, Form, Group, MetricFamily, MetricType, Snapshot
+from pushgateway.formats import ExpositionFormat, compression, protobuf, text
+from pushgateway.model import (
+    FamilyBlock,
+    FamilyView,
+    Form,
+    Group,
+    GroupingKey,
+    MetricFamily,
+    MetricType,
+    Sample,
+    Snapshot,
+)
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
 from pushgateway.rules import Contested, Resolution
 from pushgateway.web.handlers import services
 from pushgateway.web.responses import Answer
 
-__all__ = ["bp"]
+__all__ = ["bp", "render"]
 
 bp = Blueprint("scrape", __name__)
+
+_ENCODE: Final = {Form.TEXT: text.render_metrics, Form.METRICS: protobuf.encode_metrics}
+"""What makes a family's body in the form in which the store returns the others."""
 
 
 @bp.get("/metrics")
 def scrape() -> Response:
     """Answer with everything exposed; the path is the telemetry path, wherever the operator has put it."""
     at_hand = services()
-    snapshot = at_hand.store.families(Form.TEXT)
+    headers = request.headers
+    exposition = formats.exposition(headers.get("Accept", ""))
+    snapshot = at_hand.store.families(Form.TEXT if exposition.format is ExpositionFormat.TEXT else Form.METRICS)
     resolution = _resolve(snapshot.contested, at_hand.telemetry.names())
     own = at_hand.telemetry.families(
         store_writable=not at_hand.store.unwritable_reason(), inconsistent_series=resolution.left_out
     )
-    headers = request.headers
     encoding = formats.accepted_encoding(headers.get("Accept-Encoding", ""))
-    content_type = formats.exposition_content_type(headers.get("Accept", ""))
-    body = compression.compress(render(snapshot, resolution.families, own), encoding)
-    response = Answer(body, content_type=content_type)
+    body = render(exposition.format, snapshot, contested=resolution.families, own=own)
+    response = Answer(compression.compress(body, encoding), content_type=exposition.content_type)
     if encoding != "identity":
         response.headers["Content-Encoding"] = encoding
     return response
 
 
-def render(snapshot: Snapshot, contested: Iterable[MetricFamily], own: Iterable[MetricFamily]) -> bytes:
-    """Put an exposition in text 0.0.4 together.
+def render(
+    format: ExpositionFormat, snapshot: Snapshot, *, contested: Iterable[MetricFamily], own: Iterable[MetricFamily]
+) -> bytes:
+    """Put an exposition together.
 
     Args:
-        snapshot: What is stored, bodies in text.
+        format: What it is written in.
+        snapshot: What is stored, bodies in text for text, else in METRICS form.
         contested: What to expose of its contested families.
         own: The gateway's own families. Where one has the name of a pushed one, which then has its type, both are shown
             under the own one's HELP.
 
     Returns:
-        The exposition, families sorted by name.
+        The exposition, families sorted by name; those without series are left out.
     """
-    heads: dict[str, bytes] = {}
-    bodies: dict[str, list[bytes]] = {}
-    for name, head, lines in _parts(snapshot, contested, own):
-        heads.setdefault(name, head)
-        bodies.setdefault(name, []).extend(lines)
-    return b"".join(part for name in sorted(heads) for part in (heads[name], *bodies[name]))
+    if format is ExpositionFormat.TEXT:
+        views = _merged(snapshot, contested, own, Form.TEXT)
+        return b"".join(
+            part for view in views for part in (text.render_header(view.name, view.type, view.help), *view.bodies)
+        )
+    views = _merged(snapshot, contested, own, Form.METRICS)
+    body = b"".join(
+        protobuf.render_family(view.name, view.type, view.help, unit=view.unit, bodies=view.bodies) for view in views
+    )
+    if format is ExpositionFormat.PROTOBUF:
+        return body
+    return protobuf.render_as_text(body, compact=format is ExpositionFormat.PROTOBUF_COMPACT_TEXT)
 
 
-_Part = tuple[str, bytes, Iterable[bytes]]
+def _merged(
+    snapshot: Snapshot, contested: Iterable[MetricFamily], own: Iterable[MetricFamily], form: Form
+) -> list[FamilyView]:
+    """Return everything that has series, one view a name, sorted; of one name the first view tells help and unit."""
+    views: dict[str, FamilyView] = {}
+    for view in _views(snapshot, contested, own, form):
+        if any(view.bodies):
+            first = views.get(view.name)
+            views[view.name] = view if first is None else first._replace(bodies=[*first.bodies, *view.bodies])
+    return [views[name] for name in sorted(views)]
 
 
-def _parts(snapshot: Snapshot, contested: Iterable[MetricFamily], own: Iterable[MetricFamily]) -> Iterator[_Part]:
-    """Yield names, headers and lines; of one name the first header counts."""
-    for family in own:
-        yield _part(family)
-    for view in snapshot.families:
-        yield view.name, text.render_header(view.name, view.type, view.help), view.bodies
-    for family in contested:
-        yield _part(family)
+def _views(
+    snapshot: Snapshot, contested: Iterable[MetricFamily], own: Iterable[MetricFamily], form: Form
+) -> Iterator[FamilyView]:
+    yield from (_view(family, form) for family in own)
+    yield from snapshot.families
+    yield from (_view(family, form) for family in contested)
     if snapshot.groups:
-        pushed = (_line(PUSH_TIME, group, group.pushed_at_seconds) for group in snapshot.groups)
-        yield PUSH_TIME, text.render_header(PUSH_TIME, MetricType.GAUGE, PUSH_TIME_HELP), pushed
-        failed = (_line(PUSH_FAILURE_TIME, group, group.failed_at_seconds) for group in snapshot.groups)
-        yield PUSH_FAILURE_TIME, text.render_header(PUSH_FAILURE_TIME, MetricType.GAUGE, PUSH_FAILURE_TIME_HELP), failed
+        times = _time_lines if form is Form.TEXT else _time_metrics
+        pushed = [group.pushed_at_seconds for group in snapshot.groups]
+        yield FamilyView(PUSH_TIME, MetricType.GAUGE, PUSH_TIME_HELP, times(PUSH_TIME, snapshot.groups, pushed))
+        failed = [group.failed_at_seconds for group in snapshot.groups]
+        bodies = times(PUSH_FAILURE_TIME, snapshot.groups, failed)
+        yield FamilyView(PUSH_FAILURE_TIME, MetricType.GAUGE, PUSH_FAILURE_TIME_HELP, bodies)
 
 
-def _part(family: MetricFamily) -> _Part:
-    return family.name, text.render_header(family.name, family.type, family.help), (text.render_metrics(family),)
+def _view(family: MetricFamily, form: Form) -> FamilyView:
+    return FamilyView(family.name, family.type, family.help, (_ENCODE[form](family),), family.unit)
 
 
-def _line(name: str, group: Group, seconds: float) -> bytes:
-    return b"%b%b %b\n" % (name.encode(), group.series, text.format_value(seconds).encode())
+def _time_lines(name: str, groups: Iterable[Group], times: Iterable[float]) -> Sequence[bytes]:
+    start = name.encode()
+    return [
+        b"%b%b %b\n" % (start, group.series, text.format_value(seconds).encode())
+        for group, seconds in zip(groups, times, strict=True)
+    ]
+
+
+def _time_metrics(name: str, groups: Iterable[Group], times: Iterable[float]) -> Sequence[bytes]:
+    samples = (
+        Sample(rules.group_labels(GroupingKey.of((name, value) for name, value in json.loads(group.key))), seconds)
+        for group, seconds in zip(groups, times, strict=True)
+    )
+    return (protobuf.encode_metrics(MetricFamily(name, MetricType.GAUGE, "", tuple(samples))),)
 
 
 def _resolve(contested: Iterable[FamilyBlock], own: Mapping[str, MetricType]) -> Resolution:

@@ -5,11 +5,14 @@ from hypothesis import strategies as st
 from pushgateway.errors import UnsupportedMediaError
 from pushgateway.formats import (
     BodyFormat,
+    Exposition,
+    ExpositionFormat,
     accepted_encoding,
     body_format,
-    exposition_content_type,
+    exposition,
     request_encoding,
 )
+from pushgateway.names import Escaping
 
 PROTOBUF = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 PROMETHEUS_3 = (
@@ -41,10 +44,9 @@ def test_whatever_is_not_delimited_protobuf_is_text(content_type: str) -> None:
         'application/vnd.google.protobuf; PROTO="io.prometheus.client.MetricFamily"; encoding="delimited"; x=y',
     ],
 )
-def test_delimited_protobuf_is_refused_by_name(content_type: str) -> None:
-    """A protobuf body, however its header is spelt, is refused with an error that says that it is not read yet."""
-    with pytest.raises(UnsupportedMediaError, match="protobuf is not read yet"):
-        body_format(content_type)
+def test_delimited_protobuf_is_known_however_its_header_is_spelt(content_type: str) -> None:
+    """Order, case, quotes and further parameters of the header do not matter."""
+    assert body_format(content_type) is BodyFormat.PROTOBUF
 
 
 @pytest.mark.parametrize(
@@ -95,20 +97,46 @@ def test_accepted_encodings(header: str, encoding: str) -> None:
         ("text/plain;version=0.0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.2", "underscores"),
         ("text/plain;version=1.0.0;escaping=dots;q=0.2,text/plain;version=1.0.0;escaping=values;q=0.9", "dots"),
         (PROMETHEUS_3, "allow-utf-8"),
-        (f"{PROTOBUF}; q=0.7, {PROMETHEUS_3}", "allow-utf-8"),
     ],
 )
-def test_expositions_are_text_and_say_the_escaping(accept: str, escaping: str) -> None:
+def test_expositions_say_the_escaping(accept: str, escaping: str) -> None:
     """Whatever is accepted gets text 0.0.4, with the escaping of the last clause up to the one that matches."""
     expected = f"text/plain; version=0.0.4; charset=utf-8; escaping={escaping}"
-    assert exposition_content_type(accept) == expected
+    assert exposition(accept).content_type == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "format"),
+    [
+        (PROTOBUF, ExpositionFormat.PROTOBUF),
+        (PROTOBUF.replace("delimited", "text"), ExpositionFormat.PROTOBUF_TEXT),
+        (PROTOBUF.replace("delimited", "compact-text"), ExpositionFormat.PROTOBUF_COMPACT_TEXT),
+        (PROTOBUF.replace("delimited", "json"), ExpositionFormat.TEXT),
+        ("application/vnd.google.protobuf", ExpositionFormat.TEXT),
+        ("application/vnd.google.protobuf; proto=other; encoding=delimited", ExpositionFormat.TEXT),
+        (f"{PROTOBUF}; q=0.7, {PROMETHEUS_3}", ExpositionFormat.PROTOBUF),
+        (f"{PROTOBUF}; q=0.2, {PROMETHEUS_3}", ExpositionFormat.TEXT),
+        (f"{PROTOBUF}; q=0", ExpositionFormat.TEXT),
+        (f"text/plain; q=0.5, {PROTOBUF}", ExpositionFormat.PROTOBUF),
+        (f"text/plain, {PROTOBUF}", ExpositionFormat.TEXT),
+    ],
+)
+def test_protobuf_is_served_to_who_asks_for_it(accept: str, format: ExpositionFormat) -> None:
+    """Of what can be served the highest q-value wins, then what stands first; protobuf needs its exact parameters."""
+    assert exposition(accept).format is format
+
+
+def test_the_content_type_of_protobuf_has_the_escaping_too() -> None:
+    """The answer repeats message and encoding, and says how names are escaped."""
+    assert exposition(f"{PROTOBUF};escaping=values") == Exposition(ExpositionFormat.PROTOBUF, Escaping.VALUES)
+    assert exposition(f"{PROTOBUF};escaping=values").content_type == f"{PROTOBUF}; escaping=values"
 
 
 def test_what_stands_behind_4096_characters_of_a_header_is_not_read() -> None:
     """A header of any length costs no more than the longest honest one, and what stands first counts."""
     assert accepted_encoding("gzip" + ", x" * 1_000_000) == "gzip"
     assert accepted_encoding("br, " * 1_024 + "gzip") == "identity"
-    assert exposition_content_type("text/plain" + ";a=b" * 1_000_000).endswith("underscores")
+    assert exposition("text/plain" + ";a=b" * 1_000_000).escaping is Escaping.UNDERSCORES
     assert body_format(PROTOBUF.replace(";", ";a=b" * 1_024 + ";", 1)) is BodyFormat.TEXT
 
 
@@ -116,5 +144,5 @@ def test_what_stands_behind_4096_characters_of_a_header_is_not_read() -> None:
 def test_no_header_is_too_odd(header: str) -> None:
     """Negotiation never fails, whatever a client sends; the answer is always one of ours."""
     assert accepted_encoding(header) in {"gzip", "zstd", "identity"}
-    assert exposition_content_type(header).startswith("text/plain; version=0.0.4")
+    assert exposition(header).format is ExpositionFormat.TEXT
     assert body_format(header) is BodyFormat.TEXT

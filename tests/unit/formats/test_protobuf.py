@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushgateway.formats.protobuf import MetricFamilyMessage, count_metrics, decode_metrics, encode_metrics
-from pushgateway.model import Histogram, MetricFamily, MetricType, Sample, Summary
+from pushgateway.model import (
+    Exemplar,
+    Histogram,
+    MetricFamily,
+    MetricType,
+    NativeHistogram,
+    Sample,
+    Summary,
+)
 from tests.unit.formats.format_strategies import family_lists, label_sets, thorough
 
 KINDS = {MetricType.COUNTER: "counter", MetricType.GAUGE: "gauge", MetricType.UNTYPED: "untyped"}
@@ -30,19 +38,54 @@ def by_message_classes(families: Iterable[MetricFamily]) -> bytes:
             if metric.timestamp_ms is not None:
                 message.timestamp_ms = metric.timestamp_ms
             if isinstance(metric, Sample):
-                getattr(message, KINDS[one.type]).value = metric.value
+                value = getattr(message, KINDS[one.type])
+                value.value = metric.value
+                set_created(value, metric.created_ns)
+                if metric.exemplar is not None:
+                    set_exemplar(value.exemplar, metric.exemplar)
             elif isinstance(metric, Summary):
                 message.summary.sample_count, message.summary.sample_sum = metric.count, metric.sum
+                set_created(message.summary, metric.created_ns)
                 for quantile, value in metric.quantiles:
                     message.summary.quantile.add(quantile=quantile, value=value)
             else:
                 is_float = type(metric.count) is float
                 setattr(message.histogram, "sample_count_float" if is_float else "sample_count", metric.count)
                 message.histogram.sample_sum = metric.sum
-                for bound, count in metric.buckets:
+                for at, (bound, count) in enumerate(metric.buckets):
                     counted = {"cumulative_count_float" if is_float else "cumulative_count": count}
-                    message.histogram.bucket.add(upper_bound=bound, **counted)
+                    bucket = message.histogram.bucket.add(upper_bound=bound, **counted)
+                    if metric.exemplars and (exemplar := metric.exemplars[at]) is not None:
+                        set_exemplar(bucket.exemplar, exemplar)
+                if metric.native is not None:
+                    set_native(message.histogram, metric.native, is_float=is_float)
+                set_created(message.histogram, metric.created_ns)
     return bytes(whole.SerializeToString())
+
+
+def set_created(message: Any, created_ns: int | None) -> None:
+    if created_ns is not None:
+        message.created_timestamp.seconds, message.created_timestamp.nanos = divmod(created_ns, 10**9)
+
+
+def set_exemplar(message: Any, exemplar: Exemplar) -> None:
+    for name, value in exemplar.labels:
+        message.label.add(name=name, value=value)
+    message.value = exemplar.value
+    if exemplar.timestamp_ns is not None:
+        message.timestamp.seconds, message.timestamp.nanos = divmod(exemplar.timestamp_ns, 10**9)
+
+
+def set_native(message: Any, native: NativeHistogram, *, is_float: bool) -> None:
+    message.schema, message.zero_threshold = native.schema, native.zero_threshold
+    setattr(message, "zero_count_float" if is_float else "zero_count", native.zero_count)
+    for sign, side in (("negative", native.negative), ("positive", native.positive)):
+        for offset, length in side.spans:
+            getattr(message, f"{sign}_span").add(offset=offset, length=length)
+        getattr(message, f"{sign}_delta").extend(side.deltas)
+        getattr(message, f"{sign}_count").extend(side.counts)
+    for exemplar in native.exemplars:
+        set_exemplar(message.exemplars.add(), exemplar)
 
 
 @thorough

@@ -83,14 +83,14 @@ class MemoryStore:
                 self._groups.clear()
 
     def families(self, form: Form) -> Snapshot:
-        """Return text of everything."""
+        """Return everything, in the order of the groups' keys."""
         self.ping()
-        assert form is Form.TEXT
         names = sorted({name for group in self._groups.values() for name in group.families})
         views = []
         for name in names:
             found = [group.families[name][0] for _, group in sorted(self._groups.items()) if name in group.families]
-            views.append(FamilyView(name, found[0].type, found[0].help, [one.text for one in found]))
+            bodies = [one.text if form is Form.TEXT else one.metrics for one in found]
+            views.append(FamilyView(name, found[0].type, found[0].help, bodies, found[0].unit))
         return Snapshot(views, [one.group for one in self.groups()], self.contested)
 
     def groups(self) -> Sequence[GroupContents]:
@@ -100,7 +100,7 @@ class MemoryStore:
             GroupContents(
                 Group(key, group.series, group.pushed, group.failed, group.reason),
                 [
-                    FamilyBlock(one.name, one.type, one.help, one.metrics, key, pushed, pushed, suspect=False)
+                    FamilyBlock(one.name, one.type, one.help, one.metrics, key, pushed, pushed, False, one.unit)
                     for _, (one, pushed) in sorted(group.families.items())
                 ],
             )

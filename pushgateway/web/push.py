@@ -1,8 +1,8 @@
 """What happens to a push, from its path and body to the store?
 
-Path, body, parse, validate, label, check, render, apply: each step but the last is a pure function of another module,
-and is done once: a request that came without a ticket and found another writer at work is repeated by the bridge, and
-what was prepared waits in `pushgateway.scratch`.
+Path, body, parse, prepare, apply: each step but the last is a pure function of another module, and is done once: a
+request that came without a ticket and found another writer at work is repeated by the bridge, and what was prepared
+waits in `pushgateway.scratch`.
 
 A request without a ticket keeps the event loop from everything else, and one with `pushgateway.room_bytes` keeps a
 thread from others: what would take longer asks to be repeated elsewhere, before it is parsed. One whose ticket has
@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
 import structlog
 from flask import Blueprint, Response, request
 
-from pushgateway import formats, grouping, rules
+from pushgateway import formats, grouping
 from pushgateway.config import Config, Limits
 from pushgateway.errors import (
     GroupingKeyError,
@@ -33,7 +33,8 @@ from pushgateway.errors import (
     WouldBlockError,
 )
 from pushgateway.formats import BodyFormat, protobuf, text
-from pushgateway.model import Delete, GroupingKey, Labels, MetricFamily, MetricType, Push, Refusal, StoredFamily
+from pushgateway.model import Delete, GroupingKey, MetricFamily, Push, Refusal
+from pushgateway.preparation import prepare_push, prepare_refusal
 from pushgateway.storage.base import Ticket
 from pushgateway.web import body, responses
 from pushgateway.web.handlers import Environ, Services, services
@@ -143,30 +144,22 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
     data = body.read(environ, config.limits, check=go_on)
     if _work(data, key, format_) > _allowed_work(environ):
         raise LongWorkError("the push has many lines")
-    series, received = text.render_labels(rules.group_labels(key)), at_hand.clock()
+    received = at_hand.clock()
     try:
         families = _parse(data, format_, config, check=go_on)
-        rules.validate(families, key)
-        rules.check_size(families, key, rendered_bytes=config.limits.rendered_bytes)
-        labelled = rules.label(families, key)
-        go_on()
-        identities = [rules.identities(family) for family in labelled]
-        contradictory = _contradicts(
-            labelled, identities, at_hand.telemetry.names(), tolerated=config.disable_consistency_check
-        )
-    except InconsistentPushError as error:
-        return _Prepared(Refusal(key, received, series, "; ".join(error.reasons)), error)
-    return _Prepared(
-        Push(
-            key=key,
-            families=tuple(map(_stored, labelled, identities)),
+        change = prepare_push(
+            families,
+            key,
             replace=environ["REQUEST_METHOD"] == "PUT",
             received_at_seconds=received,
-            series=series,
+            rendered_bytes=config.limits.rendered_bytes,
+            own=at_hand.telemetry.names(),
             checked=not config.disable_consistency_check,
-            contradictory=contradictory,
+            go_on=go_on,
         )
-    )
+    except InconsistentPushError as error:
+        return _Prepared(prepare_refusal(key, error, received_at_seconds=received), error)
+    return _Prepared(change)
 
 
 def _parse(data: bytes, format: BodyFormat, config: Config, *, check: Callable[[], None]) -> tuple[MetricFamily, ...]:
@@ -195,42 +188,10 @@ def _abandoned(environ: Environ) -> bool:
     return ticket is not None and ticket.expired
 
 
-def _contradicts(
-    families: Sequence[MetricFamily],
-    identities: Sequence[Sequence[Labels]],
-    own: Mapping[str, MetricType],
-    *,
-    tolerated: bool,
-) -> bool:
-    """Return whether families contradict each other or the gateway's own; if that is not tolerated, raise."""
-    try:
-        rules.check(families, own, identities=identities)
-    except InconsistentPushError:
-        if not tolerated:
-            raise
-        return True
-    return False
-
-
 def _key(environ: Environ, limits: Limits) -> GroupingKey:
     # PEP 3333: the percent-decoded bytes of the path, each as the latin-1 character of the same number.
     return grouping.parse(
         cast(str, environ["pushgateway.path"]).removeprefix(_METRICS).encode("latin-1"), limits=limits
-    )
-
-
-def _stored(family: MetricFamily, identities: tuple[Labels, ...]) -> StoredFamily:
-    lines = text.render_metrics(family)
-    return StoredFamily(
-        name=family.name,
-        type=family.type,
-        help=family.help,
-        text=lines,
-        metrics=protobuf.encode_metrics(family),
-        identities=identities,
-        hashes=rules.hashes(identities),
-        samples=lines.count(b"\n"),
-        unit=family.unit,
     )
 
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import click
 
-from pushgateway.commands import backup
+from pushgateway.commands import backup, restore
 
 __all__ = ["COMMANDS"]
 
-COMMANDS: Final[tuple[click.Command, ...]] = (backup.command,)
+COMMANDS: Final[tuple[click.Command, ...]] = (backup.command, restore.command)
 """In the order of their names, as --help lists them."""

@@ -2,7 +2,7 @@
 
     base.py     the contract, `Store`, in prose, and `Ticket`
     prepare.py  whether a file may be used; creation and migration, before the workers start
-    copies.py   copies of a store that is in use
+    copies.py   copies of a store that is in use; restoration.py, how they take its place
     status.py   the board on which any worker notes why writes fail
     schema.py   tables, version, migrations
     sqlite.py   `SqliteStore`; its docstring lists the modules it is made of
@@ -20,6 +20,7 @@ from pushgateway.model import MetricType
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.storage.copies import Contents, check_copy, copy_store
 from pushgateway.storage.prepare import PreparedStore, prepare_file, prepare_temporary
+from pushgateway.storage.restoration import Restored, restore_store
 from pushgateway.storage.sqlite import SqliteStore
 from pushgateway.storage.status import StatusBoard
 from pushgateway.values import shown
@@ -27,6 +28,7 @@ from pushgateway.values import shown
 __all__ = [
     "Contents",
     "PreparedStore",
+    "Restored",
     "StatusBoard",
     "Store",
     "Ticket",
@@ -35,6 +37,7 @@ __all__ = [
     "open_store",
     "parse_url",
     "prepare_store",
+    "restore_store",
 ]
 
 _MEMORY: Final = "memory:"

@@ -28,7 +28,17 @@ from pushgateway.storage.sqlite_files import in_use, log_problem, present
 from pushgateway.storage.sqlite_handles import connect
 from pushgateway.storage.writerlock import LOCK_SUFFIX
 
-__all__ = ["Contents", "Progress", "check_copy", "copy_store"]
+__all__ = [
+    "Contents",
+    "Progress",
+    "check_copy",
+    "check_head",
+    "contents_of",
+    "copy_store",
+    "explained",
+    "file_beside",
+    "flush",
+]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called now and then with how many bytes are done and how many there are."""
@@ -57,7 +67,9 @@ class Contents:
     version: int
 
     def __str__(self) -> str:
-        return f"{self.groups} groups with {self.families} families ({self.bytes / 2**20:.1f} MiB)"
+        groups = "1 group" if self.groups == 1 else f"{self.groups} groups"
+        families = "1 family" if self.families == 1 else f"{self.families} families"
+        return f"{groups} with {families} ({self.bytes / 2**20:.1f} MiB)"
 
 
 def copy_store(path: str, target: str, *, force: bool, progress: Progress) -> Contents:
@@ -75,21 +87,21 @@ def copy_store(path: str, target: str, *, force: bool, progress: Progress) -> Co
     Raises:
         CommandError: The store cannot be read, the copy cannot be written, or it is not whole.
     """
-    with _explained(f"cannot copy {path}"):
+    with explained(f"cannot copy {path}"):
         check_head(path)
         _check_target(target, path, force=force)
         if problem := log_problem(path):
             raise CommandError(f"cannot copy {path}: {problem}")
-        with _beside(target) as temporary:
+        with file_beside(target) as temporary:
             with present(path), closing(connect(path, mode="rw")) as db:
                 expected = _copy(db, temporary, progress)
-            _flush(temporary)
+            flush(temporary)
             found = check_copy(temporary)
             if found != expected:
                 raise CommandError(f"the copy of {path} holds {found} where {expected} were expected")
             _check_target(target, path, force=force)
             os.replace(temporary, target)
-        _flush(os.path.dirname(os.path.abspath(target)))
+        flush(os.path.dirname(os.path.abspath(target)))
         return found
 
 
@@ -102,8 +114,10 @@ def check_copy(path: str) -> Contents:
     Raises:
         CommandError: It is not, or it cannot be read.
     """
-    with _explained(f"cannot use {path}"):
+    with explained(f"cannot use {path}"):
         check_head(path)
+        if in_use(path):
+            raise CommandError(f"cannot use {path}: a gateway uses it; expected a copy made by pushgateway backup")
         log = path + "-wal"
         if os.path.exists(log) and os.path.getsize(log):
             raise CommandError(
@@ -116,7 +130,7 @@ def check_copy(path: str) -> Contents:
             (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok":
                 raise CommandError(f"{path} is damaged: {' '.join(verdict.split())}")
-            return _contents(db)
+            return contents_of(db)
 
 
 def check_head(path: str) -> None:
@@ -136,7 +150,7 @@ def check_head(path: str) -> None:
 
 
 @contextmanager
-def _explained(doing: str) -> Iterator[None]:
+def explained(doing: str) -> Iterator[None]:
     """Say of the errors of SQLite and of the system what was being done."""
     try:
         yield
@@ -164,7 +178,7 @@ def _check_target(target: str, path: str, *, force: bool) -> None:
 
 
 @contextmanager
-def _beside(target: str) -> Iterator[str]:
+def file_beside(target: str) -> Iterator[str]:
     """Lend the name of an empty file in the directory of another; what is left of it at the end is removed."""
     directory, name = os.path.split(os.path.abspath(target))
     handle, temporary = tempfile.mkstemp(prefix=f"{name}.", suffix=".part", dir=directory)
@@ -181,7 +195,7 @@ def _copy(db: sqlite3.Connection, target: str, progress: Progress) -> Contents:
     db.execute("PRAGMA query_only = ON")
     # The transaction keeps the snapshot from the first read to the last page.
     db.execute("BEGIN")
-    contents = _contents(db)
+    contents = contents_of(db)
     size = db.execute("PRAGMA page_size").fetchone()[0]
 
     def tell(_status: int, remaining: int, total: int) -> None:
@@ -196,7 +210,13 @@ def _copy(db: sqlite3.Connection, target: str, progress: Progress) -> Contents:
     return contents
 
 
-def _contents(db: sqlite3.Connection) -> Contents:
+def contents_of(db: sqlite3.Connection) -> Contents:
+    """Count what a database holds.
+
+    Raises:
+        SchemaError: It is not ours, newer than the program, or not complete.
+        sqlite3.Error: It cannot be read.
+    """
     found = schema.version(db)
     if found > schema.VERSION:
         raise schema.SchemaError(schema.newer(found))
@@ -208,7 +228,8 @@ def _contents(db: sqlite3.Connection) -> Contents:
     return Contents(groups, families, pages * size, found)
 
 
-def _flush(path: str) -> None:
+def flush(path: str) -> None:
+    """Wait until a file, or which names a directory holds, is on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -12,8 +12,8 @@ import re
 import sqlite3
 import stat
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +23,16 @@ from pushgateway.storage.sqlite_handles import BUSY_SECONDS, connect
 from pushgateway.storage.writerlock import LOCK_SUFFIX
 from pushgateway.temporary import MEMORY_DIRECTORY, TemporaryDirectory, disk_directories, make_directory
 
-__all__ = ["PreparedStore", "file_system", "foreign", "prepare_file", "prepare_temporary"]
+__all__ = [
+    "PreparedStore",
+    "check_directory",
+    "file_system",
+    "foreign",
+    "prepare_file",
+    "prepare_temporary",
+    "set_up",
+    "writers_lock",
+]
 
 NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "glusterfs", "lustre", "ceph", "ocfs2", "gfs2", "davfs"}
@@ -92,11 +101,12 @@ def prepare_file(path: str, *, mountinfo: str = _MOUNTINFO) -> PreparedStore:
             the writers' lock for 5 seconds.
     """
     path = os.path.abspath(path)
-    _check_directory(path, mountinfo)
+    check_directory(path, mountinfo)
     _check_file(path)
     real_path = os.path.realpath(path)
     try:
-        _hold_lock_and_set_up(real_path)
+        with writers_lock(real_path), closing(connect(real_path, mode="rwc")) as db:
+            set_up(db)
     except schema.SchemaError as error:
         raise StartError(
             f"{path} cannot be used: {error}; expected a database of this release or an older one"
@@ -127,7 +137,16 @@ def file_system(path: str, *, mountinfo: str = _MOUNTINFO) -> str:
     return found
 
 
-def _check_directory(path: str, mountinfo: str) -> None:
+def check_directory(path: str, mountinfo: str = _MOUNTINFO) -> None:
+    """Refuse a directory in which no store can be.
+
+    Args:
+        path: The store's file.
+        mountinfo: See `file_system`.
+
+    Raises:
+        StartError: It is missing, not writable, or on a network file system.
+    """
     directory = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(directory):
         raise StartError(f"cannot store in {path}: there is no directory {directory}")
@@ -185,8 +204,14 @@ def _kind(mode: int) -> str:
     return next((text for matches, text in kinds if matches), "a device")
 
 
-def _hold_lock_and_set_up(path: str) -> None:
-    """Set the database up while no other gateway writes to it, or sets it up too."""
+@contextmanager
+def writers_lock(path: str) -> Iterator[None]:
+    """Hold the writers' lock, so that no other gateway writes to a database, or sets it up too.
+
+    Raises:
+        StartError: Another process has held it for 5 seconds.
+        OSError: It cannot be opened.
+    """
     fd = os.open(path + LOCK_SUFFIX, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + BUSY_SECONDS
@@ -200,13 +225,18 @@ def _hold_lock_and_set_up(path: str) -> None:
                         f"cannot store in {path}: another process has held {path}{LOCK_SUFFIX} for {BUSY_SECONDS:g} s"
                     ) from None
                 time.sleep(0.02)
-        with closing(connect(path, mode="rwc")) as db:
-            _set_up(db)
+        yield
     finally:
         os.close(fd)
 
 
-def _set_up(db: sqlite3.Connection) -> None:
+def set_up(db: sqlite3.Connection) -> None:
+    """Lay a database out if it is empty, or bring it up to date; whoever calls holds the lock, or has it alone.
+
+    Raises:
+        SchemaError: It is newer than the program, or its file system cannot share memory.
+        sqlite3.Error: It cannot be read or written.
+    """
     # Deferred, and auto_vacuum within: a start that is killed leaves an empty file, or one that carries our mark.
     db.execute("BEGIN")
     try:

@@ -8,8 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,60 +16,8 @@ import pytest
 from pushgateway.errors import CommandError
 from pushgateway.storage import StatusBoard, check_copy, copy_store, open_store, prepare_store, schema
 from pushgateway.storage.sqlite_files import in_use, log_problem
-from tests.contract.values import family, key, push
-
-GROUPS = 30
-
-HOLD = """
-import sys
-from pushgateway.storage import StatusBoard, open_store
-
-store = open_store(f"sqlite:{sys.argv[1]}", board=StatusBoard(), own={})
-print("open", flush=True)
-sys.stdin.read()
-"""
-"""Have a store open as a gateway has."""
-
-HOLD_IN_SQLITE = """
-import sqlite3, sys
-
-db = sqlite3.connect(sys.argv[1])
-db.execute("SELECT * FROM groups")
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-PUSH_AND_DIE = """
-import os, signal, sys
-from pushgateway.storage import StatusBoard, open_store
-from tests.contract.values import family, key, push
-
-store = open_store(f"sqlite:{sys.argv[1]}", board=StatusBoard(), own={})
-group = key("late")
-store.apply(push(group, family("x", group=group)), None)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def fill(path: Path, groups: int = GROUPS) -> Path:
-    """Make a store with some groups of two families each."""
-    store = open_store(prepare_store(f"sqlite:{path}").url, board=StatusBoard(), own={})
-    for number in range(groups):
-        group = key(instance=str(number))
-        store.apply(push(group, family("x", group=group), family("y", group=group, padding=20_000)), None)
-    store.close()
-    return path
-
-
-@contextmanager
-def used_by_another(path: Path, code: str = HOLD) -> Iterator[None]:
-    """Have another process hold a store open."""
-    command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "open\n"
-        yield
-        process.communicate("", timeout=30)
+from tests.contract.values import key, push
+from tests.stores import GROUPS, HOLD_IN_SQLITE, PUSH_AND_DIE, fill_store, used_by_another
 
 
 def nothing(_done: int, _total: int) -> None:
@@ -83,7 +30,7 @@ def names(directory: Path) -> set[str]:
 
 def test_a_copy_holds_everything_in_one_file(tmp_path: Path) -> None:
     """A copy has all groups and families, only its owner may read it, and nothing stands beside it."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     (tmp_path / "copies").mkdir()
     target = tmp_path / "copies" / "copy.db"
     found = copy_store(str(store), str(target), force=False, progress=nothing)
@@ -97,7 +44,7 @@ def test_a_copy_holds_everything_in_one_file(tmp_path: Path) -> None:
 
 def test_a_copy_holds_what_is_only_in_the_log(tmp_path: Path) -> None:
     """What was pushed last stands in the log alone when a gateway is killed, and is in the copy all the same."""
-    store = fill(tmp_path / "store.db", groups=1)
+    store = fill_store(tmp_path / "store.db", groups=1)
     command = [sys.executable, "-c", PUSH_AND_DIE, str(store)]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
     shutil.copyfile(store, tmp_path / "naive.db")
@@ -107,7 +54,7 @@ def test_a_copy_holds_what_is_only_in_the_log(tmp_path: Path) -> None:
 
 def test_a_copy_can_be_opened_as_a_store(tmp_path: Path) -> None:
     """A copy is a store itself: it can be prepared, read and pushed to."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     copy = tmp_path / "copy.db"
     copy_store(str(store), str(copy), force=False, progress=nothing)
     opened = open_store(prepare_store(f"sqlite:{copy}").url, board=StatusBoard(), own={})
@@ -118,7 +65,7 @@ def test_a_copy_can_be_opened_as_a_store(tmp_path: Path) -> None:
 
 def test_progress_ends_at_the_whole(tmp_path: Path) -> None:
     """Progress counts bytes up to the size of the copy."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     seen: list[tuple[int, int]] = []
     found = copy_store(
         str(store), str(tmp_path / "copy.db"), force=False, progress=lambda done, total: seen.append((done, total))
@@ -141,7 +88,7 @@ def refuse(store: Path, target: Path, *words: str, force: bool = False) -> None:
 
 def test_an_existing_file_stays(tmp_path: Path) -> None:
     """A file that exists is replaced only if that is asked for, and only by a whole copy."""
-    store, target = fill(tmp_path / "store.db"), tmp_path / "copy.db"
+    store, target = fill_store(tmp_path / "store.db"), tmp_path / "copy.db"
     target.write_bytes(b"precious")
     refuse(store, target, str(target), "exists", "--force")
     assert copy_store(str(store), str(target), force=True, progress=nothing).groups == GROUPS
@@ -150,7 +97,7 @@ def test_an_existing_file_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-lock"])
 def test_the_store_is_never_overwritten(tmp_path: Path, suffix: str) -> None:
     """A copy is not written over the store itself or a file beside it, whatever is asked for, nor through a link."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     (tmp_path / "link").symlink_to(tmp_path / f"store.db{suffix}")
     for name in (f"store.db{suffix}", "link"):
         refuse(store, tmp_path / name, "belongs to the store", force=True)
@@ -158,7 +105,7 @@ def test_the_store_is_never_overwritten(tmp_path: Path, suffix: str) -> None:
 
 def test_another_store_in_use_is_not_overwritten(tmp_path: Path) -> None:
     """A store that a gateway uses is not replaced by a copy of another one."""
-    store, other = fill(tmp_path / "store.db"), fill(tmp_path / "other.db", groups=1)
+    store, other = fill_store(tmp_path / "store.db"), fill_store(tmp_path / "other.db", groups=1)
     with used_by_another(other):
         refuse(store, other, "a gateway uses it", force=True)
 
@@ -179,14 +126,14 @@ def test_no_store(tmp_path: Path) -> None:
 
 def test_no_directory(tmp_path: Path) -> None:
     """A target in a directory that does not exist is refused before anything is read."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     with pytest.raises(CommandError, match=r"cannot copy .*No such file or directory"):
         copy_store(str(store), str(tmp_path / "missing" / "copy.db"), force=False, progress=nothing)
 
 
 def test_a_damaged_store_gives_no_copy(tmp_path: Path) -> None:
     """What SQLite's check finds damaged never gets the name of the copy."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     with store.open("r+b") as file:
         file.seek(os.path.getsize(store) // 4096 // 2 * 4096)
         file.write(b"\xff" * 4096)
@@ -196,7 +143,7 @@ def test_a_damaged_store_gives_no_copy(tmp_path: Path) -> None:
 
 def test_a_newer_store(tmp_path: Path) -> None:
     """The store of a newer release is refused, and the line says both versions."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     with closing(sqlite3.connect(store)) as db:
         db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     refuse(store, tmp_path / "copy.db", f"version {schema.VERSION + 1}", f"up to {schema.VERSION}")
@@ -204,7 +151,7 @@ def test_a_newer_store(tmp_path: Path) -> None:
 
 def test_a_file_with_a_log_is_no_copy(tmp_path: Path) -> None:
     """A database with a log beside it is not whole by itself, and the line says what is expected instead."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     (tmp_path / "store.db-wal").write_bytes(b"x")
     with pytest.raises(CommandError, match=r"not complete without .*store.db-wal; expected a copy made by pushgateway"):
         check_copy(str(store))
@@ -212,7 +159,7 @@ def test_a_file_with_a_log_is_no_copy(tmp_path: Path) -> None:
 
 def test_users_of_a_store_are_seen(tmp_path: Path) -> None:
     """A store is in use while any program has it open, a gateway or another one, and no longer."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     assert not in_use(str(store))
     with used_by_another(store):
         assert in_use(str(store))
@@ -226,7 +173,7 @@ def test_users_of_a_store_are_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("removed", "made_again"), [("-wal", b""), ("-shm", b""), ("-shm", bytes(32768))])
 def test_a_store_whose_log_was_removed(tmp_path: Path, removed: str, made_again: bytes) -> None:
     """Beside a gateway whose log or its index was removed the store is not opened: its last pushes would be missing."""
-    store = fill(tmp_path / "store.db")
+    store = fill_store(tmp_path / "store.db")
     with used_by_another(store):
         (tmp_path / f"store.db{removed}").unlink()
         if made_again:

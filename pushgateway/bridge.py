@@ -29,7 +29,7 @@ import io
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from queue import SimpleQueue
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -67,11 +67,18 @@ to need more room has cost no more than that room until then."""
 class CountAnswer(Protocol):
     """Counts an answer that was not the application's."""
 
-    def __call__(self, *, method: str, path: str, code: int) -> None:
-        """Count one; method and path are "" where they are not known."""
+    def __call__(self, *, method: str, path: str, code: int, limit: str = "") -> None:
+        """Count one.
+
+        Args:
+            method: "" where it is not known.
+            path: "" where it is not known.
+            code: The status; 0 where the connection was ended without an answer.
+            limit: The limit that was exceeded, if it was one.
+        """
 
 
-def _uncounted(*, method: str, path: str, code: int) -> None:
+def _uncounted(*, method: str, path: str, code: int, limit: str = "") -> None:
     """Count nothing."""
 
 
@@ -321,22 +328,35 @@ class Bridge:
         finally:
             job.answer.cancel()
             self._waiting_bytes -= len(body)
-        return self._refused(environ, f"{_held_up(job, lane, environ)} for {wait_seconds:g} s")
+        limit = "lock-wait-seconds" if lane is Lane.WRITER else "request-seconds"
+        late = LimitError(limit, allowed=wait_seconds)
+        return self._refused(environ, late, late=f"{_held_up(job, lane, environ)} for {wait_seconds:g} s")
 
-    def _refused(self, environ: Environ, reason: str | LimitError) -> Response:
-        """Answer 503, after which nothing of the request will ever be stored."""
+    def _refused(self, environ: Environ, error: LimitError, *, late: str = "") -> Response:
+        """Answer 503, after which nothing of the request will ever be stored.
+
+        Args:
+            environ: The request.
+            error: The limit that it has met.
+            late: What it has waited for too long; "" if it was not to wait at all.
+        """
+        reason = f"{late} (limit {error.limit})" if late else str(error)
         log.warning(
             "request refused",
             method=environ["REQUEST_METHOD"],
             path=environ["PATH_INFO"],
             source=environ["REMOTE_ADDR"],
-            err=str(reason),
+            err=reason,
         )
-        word, data = "store_busy", None
-        if isinstance(reason, LimitError):
-            word, data = "limit", limit_data(reason.limit, allowed=reason.allowed, seen=reason.seen)
         message = f"the gateway is busy: {reason}; nothing was stored, try again"
-        return self._error(environ, 503, word, message, data=data, retry_after_seconds=_RETRY_AFTER_SECONDS)
+        return self._error(
+            environ,
+            503,
+            "store_busy" if late else "limit",
+            message,
+            limit=error,
+            retry_after_seconds=_RETRY_AFTER_SECONDS,
+        )
 
     def _failed(self, environ: Environ) -> Response:
         """Answer 500 to the exception that is being handled."""
@@ -350,10 +370,13 @@ class Bridge:
         word: str,
         message: str,
         *,
-        data: Mapping[str, object] | None = None,
+        limit: LimitError | None = None,
         retry_after_seconds: int = 0,
     ) -> Response:
-        self.count(method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], code=status)
+        name, data = "", None
+        if limit is not None:
+            name, data = limit.limit, limit_data(limit.limit, allowed=limit.allowed, seen=limit.seen)
+        self.count(method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], code=status, limit=name)
         accept = environ.get("HTTP_ACCEPT", "")
         answer = error_answer(status, word, message, accept=accept, data=data, retry_after_seconds=retry_after_seconds)
         return Response(status, wire_headers(answer), answer.body)

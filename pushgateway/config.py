@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from pushgateway.errors import ConfigError
-from pushgateway.values import duration_seconds, go_duration, redact, shown, split_address
+from pushgateway.limits import KIB, MIB, Limits
+from pushgateway.values import byte_count, bytes_text, duration_seconds, go_duration, redact, shown, split_address
 
 __all__ = ["OPTIONS", "Config", "Kind", "Limits", "Option", "load", "split_address"]
 
-KIB = 1024
-MIB = 1024 * KIB
+_GIB = 1024 * MIB
 
 
 class Kind(enum.Enum):
@@ -29,6 +31,8 @@ class Kind(enum.Enum):
     TEXT = "text"
     FLAG = "flag"
     COUNT = "count"
+    BYTES = "bytes"
+    SECONDS = "seconds"
     DURATION = "duration"
     CHOICE = "choice"
     ADDRESSES = "addresses"
@@ -46,8 +50,8 @@ class Option:
         metavar: What stands for the value in --help; "" for a FLAG.
         unit: The unit or range of the value, in words; "" where there is none.
         choices: The values of a CHOICE.
-        lowest: The smallest value of a COUNT.
-        highest: The largest value of a COUNT.
+        lowest: The smallest value of a COUNT, BYTES or SECONDS.
+        highest: The largest value of a COUNT, BYTES or SECONDS.
         note: What the reference adds, such as a difference from the original.
         supported: False refuses every value but the default, with "not supported yet", instead of ignoring it.
     """
@@ -59,8 +63,8 @@ class Option:
     metavar: str = ""
     unit: str = ""
     choices: tuple[str, ...] = ()
-    lowest: int = 1
-    highest: int = 256
+    lowest: float = 1
+    highest: float = 256
     note: str = ""
     supported: bool = True
 
@@ -74,6 +78,36 @@ class Option:
         """The environment variable: ``PUSHGATEWAY_WEB_WORKERS``."""
         return "PUSHGATEWAY_" + re.sub(r"[.-]", "_", self.name).upper()
 
+
+def _limit(name: str, kind: Kind, help: str, *, lowest: float = 1, highest: float, note: str = "") -> Option:
+    """Make the option of a field of `Limits`, whose default is the field's."""
+    default: float = getattr(Limits(), name.replace("-", "_"))
+    show, metavar = _LIMIT_KINDS[kind]
+    return Option(
+        f"limit.{name}",
+        kind,
+        show(default),
+        help,
+        metavar=metavar,
+        unit=f"{show(lowest)} to {show(highest)}",
+        lowest=lowest,
+        highest=highest,
+        note=note,
+    )
+
+
+def _seconds_text(seconds: float) -> str:
+    return go_duration(Decimal(str(seconds)))
+
+
+_LIMIT_KINDS: Final[Mapping[Kind, tuple[Callable[[float], str], str]]] = {
+    Kind.BYTES: (lambda value: bytes_text(int(value)), "BYTES"),
+    Kind.COUNT: (lambda value: str(int(value)), "N"),
+    Kind.SECONDS: (_seconds_text, "SECONDS"),
+}
+"""How the values of a limit are written, and what stands for one in --help."""
+
+_UNLIMITED: Final = "0 is no limit."
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -192,54 +226,51 @@ OPTIONS: tuple[Option, ...] = (
         choices=("debug", "info", "warn", "error"),
     ),
     Option("log.format", Kind.CHOICE, "logfmt", "Format of log lines.", metavar="FORMAT", choices=("logfmt", "json")),
+    _limit("body-bytes", Kind.BYTES, "The largest request body, as sent.", highest=_GIB),
+    _limit("decoded-bytes", Kind.BYTES, "The largest request body, after decompression.", highest=4 * _GIB),
+    _limit(
+        "samples-per-push",
+        Kind.COUNT,
+        "Sample lines of a push, and the families that it describes.",
+        highest=100_000_000,
+    ),
+    _limit("labels-per-series", Kind.COUNT, "Labels of one sample line, le and quantile among them.", highest=10_000),
+    _limit("name-bytes", Kind.BYTES, "The longest metric or label name.", highest=64 * KIB),
+    _limit("value-bytes", Kind.BYTES, "The longest label value or HELP text, escapes resolved.", highest=16 * MIB),
+    _limit(
+        "groups",
+        Kind.COUNT,
+        "Stored groups, those included that only ever had refused pushes.",
+        lowest=0,
+        highest=10**9,
+        note=_UNLIMITED,
+    ),
+    _limit("families", Kind.COUNT, "Stored families, over all groups.", lowest=0, highest=10**9, note=_UNLIMITED),
+    _limit(
+        "series",
+        Kind.COUNT,
+        "Stored series, over all groups; a histogram or summary is one.",
+        lowest=0,
+        highest=10**9,
+        note=_UNLIMITED,
+    ),
+    _limit(
+        "request-seconds",
+        Kind.SECONDS,
+        "How long a body may take to arrive, and a large push in all.",
+        lowest=0.1,
+        highest=86_400,
+    ),
+    _limit(
+        "header-seconds",
+        Kind.SECONDS,
+        "How long request line and headers may take to arrive.",
+        lowest=0.1,
+        highest=86_400,
+    ),
+    _limit("connections", Kind.COUNT, "Open connections of one worker process.", highest=1_000_000),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request, one connection and one worker process may use.
-
-    Attributes:
-        body_bytes: A request body as sent.
-        decoded_bytes: A request body after decompression.
-        header_bytes: Request line and headers together.
-        header_seconds: From the first byte of a connection's turn (or its opening) to the end of the headers.
-        request_seconds: From the end of the headers to the end of the body; also how long a large push may take in all.
-        idle_seconds: A kept-alive connection between two requests.
-        write_stall_seconds: A response of which the client reads nothing.
-        connections: Open connections of one worker process.
-        buffered_bytes: Request bodies that one worker process holds at a time, over all of its connections.
-        inline_bytes: The largest body that is parsed on the event loop: about 800 samples, a few milliseconds.
-        lock_wait_seconds: How long a push may wait for other writers before it is answered 503.
-        waiting_requests: How many requests may wait in one lane of one worker before more are answered 503.
-        shapes_per_job: Different sets of label names among the grouping keys of one job.
-        samples: Sample lines of a push, and the families that it describes: about 300 MB while it is prepared.
-        labels_per_series: Labels of one sample line, `le` and `quantile` among them.
-        key_labels: Labels of a grouping key: every series of the group gets them.
-        name_bytes: A metric or label name.
-        value_bytes: A label value or a HELP text, escapes resolved.
-        rendered_bytes: What the grouping labels of a push take when every sample line has them.
-    """
-
-    body_bytes: int = 64 * MIB
-    decoded_bytes: int = 128 * MIB
-    header_bytes: int = 64 * KIB
-    header_seconds: float = 10.0
-    request_seconds: float = 60.0
-    idle_seconds: float = 75.0
-    write_stall_seconds: float = 30.0
-    connections: int = 4096
-    buffered_bytes: int = 256 * MIB
-    inline_bytes: int = 64 * KIB
-    lock_wait_seconds: float = 5.0
-    waiting_requests: int = 1000
-    shapes_per_job: int = 64
-    samples: int = 250_000
-    labels_per_series: int = 128
-    key_labels: int = 64
-    name_bytes: int = 1024
-    value_bytes: int = 64 * KIB
-    rendered_bytes: int = 256 * MIB
+"""Every setting. Each that begins with `limit.` sets the field of `Limits` of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +354,22 @@ def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> 
         log_format=one["log.format"],
         systemd_socket=one["web.systemd-socket"] == "true",
         flags=MappingProxyType({name: ",".join(map(redact, values)) for name, values in texts.items()}),
+        limits=_limits(one),
     )
+
+
+def _limits(texts: Mapping[str, str]) -> Limits:
+    readers: Mapping[Kind, Callable[[str, str], float]] = {
+        Kind.BYTES: byte_count,
+        Kind.COUNT: lambda text, _: int(text),
+        Kind.SECONDS: lambda text, setting: float(duration_seconds(text, setting)),
+    }
+    values: dict[str, Any] = {
+        option.name.removeprefix("limit.").replace("-", "_"): readers[option.kind](texts[option.name], option.flag)
+        for option in OPTIONS
+        if option.name.startswith("limit.")
+    }
+    return Limits(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,11 +416,21 @@ def _one(option: Option, value: str, spelling: str) -> str:
         case Kind.FLAG:
             return _truth(value, spelling)
         case Kind.COUNT:
-            if not re.fullmatch(r"[0-9]{1,9}", value) or not option.lowest <= int(value) <= option.highest:
+            if not re.fullmatch(r"[0-9]{1,10}", value) or not option.lowest <= int(value) <= option.highest:
                 raise ConfigError(
-                    spelling, f"{shown(value)} is not a whole number from {option.lowest} to {option.highest}"
+                    spelling, f"{shown(value)} is not a whole number from {option.lowest:.0f} to {option.highest:.0f}"
                 )
             return str(int(value))
+        case Kind.BYTES:
+            size = byte_count(value, spelling)
+            _check_range(option, size, value, spelling)
+            return bytes_text(size)
+        case Kind.SECONDS:
+            # A bare number is one of seconds, which no duration of Go's can be, but for 0.
+            text = f"{value}s" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value
+            seconds = duration_seconds(text, spelling)
+            _check_range(option, float(seconds), value, spelling)
+            return go_duration(seconds)
         case Kind.CHOICE if value not in option.choices:
             raise ConfigError(spelling, f"{shown(value)} is not one of {', '.join(option.choices)}")
         case Kind.DURATION:
@@ -382,6 +438,11 @@ def _one(option: Option, value: str, spelling: str) -> str:
         case Kind.ADDRESSES:
             split_address(value, spelling)
     return value
+
+
+def _check_range(option: Option, number: float, value: str, spelling: str) -> None:
+    if not option.lowest <= number <= option.highest:
+        raise ConfigError(spelling, f"{shown(value)} is out of range, expected {option.unit}")
 
 
 def _truth(value: str, spelling: str) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from pushgateway.errors import ConfigError
 
-__all__ = ["duration_seconds", "go_duration", "redact", "shown", "split_address"]
+__all__ = ["byte_count", "bytes_text", "duration_seconds", "go_duration", "redact", "shown", "split_address"]
 
 
 def split_address(address: str, setting: str = "--web.listen-address") -> tuple[str, int]:
@@ -87,6 +87,43 @@ def go_duration(seconds: Decimal) -> str:
     hours, minutes = divmod(minutes, 60)
     head = f"{hours:f}h{minutes:f}m" if hours else f"{minutes:f}m" if minutes else ""
     return f"{head}{rest.normalize():f}s"
+
+
+_BYTES: Final = {"": 1} | {
+    unit: size
+    for power, letter in enumerate("KMG", start=1)
+    for unit, size in ((f"{letter.lower()}ib", 1024**power), (f"{letter.lower()}b", 1000**power))
+}
+_BYTES_TEXT: Final = re.compile(r"([0-9]{1,15})(\.[0-9]{1,9})?[ ]?([KMG]i?B)?", re.IGNORECASE)
+
+
+def byte_count(text: str, setting: str) -> int:
+    """Read a number of bytes.
+
+    Args:
+        text: As in ``65536``, ``64KiB``, ``1.5 GiB``, ``10MB``: KiB, MiB and GiB are powers of 1024, KB, MB and GB of
+            1000, in any case.
+        setting: How the setting is spelt in the error.
+
+    Returns:
+        Whole bytes.
+
+    Raises:
+        ConfigError: It is not such a number, or not one of whole bytes.
+    """
+    match = _BYTES_TEXT.fullmatch(text)
+    if match is not None:
+        size = Decimal(match[1] + (match[2] or "")) * _BYTES[(match[3] or "").lower()]
+        if size == int(size):
+            return int(size)
+    raise ConfigError(setting, f"{shown(text)} is not a number of bytes such as 65536, 64KiB or 10MB")
+
+
+def bytes_text(size: int) -> str:
+    """Write a number of bytes in the largest unit of which it is a multiple: 64KiB, 10MB, 1000."""
+    units = sorted(((many, unit) for unit, many in _BYTES.items() if unit), reverse=True)
+    names = {unit.lower(): unit for letter in "KMG" for unit in (f"{letter}iB", f"{letter}B")}
+    return next((f"{size // many}{names[unit]}" for many, unit in units if size and size % many == 0), str(size))
 
 
 _SHOWN_CHARACTERS: Final = 200

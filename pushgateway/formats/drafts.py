@@ -75,7 +75,7 @@ class Drafts:
         """Return where a sample of this name goes; a family that has no type yet becomes untyped.
 
         Raises:
-            LimitError: The name is too long (`name-bytes`), or one family too many (`samples`).
+            LimitError: The name is too long (`name-bytes`), or one family too many (`samples-per-push`).
         """
         target = self._targets.get(name)
         if target is None:
@@ -115,8 +115,8 @@ class Drafts:
         limits = self.limits
         if len(name) > limits.name_bytes:
             raise LimitError("name-bytes", allowed=limits.name_bytes, seen=len(name))
-        if len(self._drafts) >= limits.samples:
-            raise LimitError("samples", allowed=limits.samples)
+        if len(self._drafts) >= limits.samples_per_push:
+            raise LimitError("samples-per-push", allowed=limits.samples_per_push)
         draft = self._drafts[name] = Draft(name)
         return draft, Part.BOUND
 

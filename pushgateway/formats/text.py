@@ -81,7 +81,7 @@ def parse(
 
     Args:
         body: The decompressed body; empty means no families.
-        limits: What the body may hold: `samples`, `labels_per_series`, `name_bytes` and `value_bytes`. The
+        limits: What the body may hold: `samples_per_push`, `labels_per_series`, `name_bytes` and `value_bytes`. The
             default is that of `Limits`, so that nothing is ever read without limits.
         lenient_line_endings: Whether CR LF may end a line and the last line may lack its LF.
         check: Called before each window of at most 64 KiB (or one line, if it is longer); what it raises ends the
@@ -92,7 +92,7 @@ def parse(
 
     Raises:
         ParseError: The body is not valid; knows line, family and what was expected.
-        LimitError: There are more sample lines or families than `samples`, more labels in a line than
+        LimitError: There are more sample lines or families than `samples-per-push`, more labels in a line than
             `labels-per-series`, a name longer than `name-bytes`, or a label value or HELP text longer than
             `value-bytes`.
     """
@@ -153,8 +153,8 @@ class _Reader:
             text = window.decode(errors="surrogateescape")
             pattern = _lines_or_silence
         self._samples += self._read_rows(_lines if self._careful else pattern, text)
-        if self._samples > self._limits.samples:
-            raise LimitError("samples", allowed=self._limits.samples)
+        if self._samples > self._limits.samples_per_push:
+            raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
 
     def _read_rows(self, pattern: re.Pattern[str], text: str) -> int:
         """Read a window and return how many samples it has; the lines of errors are counted from its beginning."""

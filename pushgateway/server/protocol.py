@@ -151,6 +151,7 @@ class Connection(HttpToolsProtocol):
                 return
             self._neighbours.silent.pop(oldest)
             oldest.transport.close()
+            self._count(method="", path="", code=0, limit="connections")
         self._neighbours.silent[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -201,6 +202,7 @@ class Connection(HttpToolsProtocol):
             self._unsent, self._unsent_since = unsent, now
         elif now - self._unsent_since > self._limits.write_stall_seconds:
             self.transport.abort()
+            self._count(method="", path="", code=0, limit="write-stall-seconds")
         if now <= self._deadline:
             return
         self._deadline = math.inf
@@ -413,6 +415,7 @@ class Connection(HttpToolsProtocol):
         # What is malformed comes from scanners, who would fill the log; limits are for the operator to know of.
         level = logging.WARNING if isinstance(reason, LimitError) else logging.DEBUG
         log.log(level, "request refused", status=int(status), err=str(reason), method=method, path=path, source=source)
+        limit = reason.limit if isinstance(reason, LimitError) else ""
         self._refused = True
         self._head.clear()
         answering = self._answering()
@@ -422,11 +425,12 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
         if answering:
             # Pipelined: what we say now would be taken for the answer to an earlier request. That one is answered.
+            self._count(method=method, path=path, code=0, limit=limit)
             self.cycle.keep_alive = False
             self._deadline = self.loop.time() + self._limits.request_seconds
             return
         accept = b",".join(value for name, value in self.headers if name == b"accept") if self._in_message else b""
-        self._count(method=method, path=path, code=int(status))
+        self._count(method=method, path=path, code=int(status), limit=limit)
         self.transport.write(_response(status, reason, self.server_state.default_headers, accept.decode("latin-1")))
         if self.transport.can_write_eof():
             self.transport.write_eof()

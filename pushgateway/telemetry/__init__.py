@@ -56,6 +56,9 @@ class Telemetry:
             ("code", "handler", "method"),
             registry=registry,
         )
+        self._refusals = Counter(
+            families.REFUSALS, families.OWN[families.REFUSALS].help, ("limit",), registry=registry
+        )
         self._durations = Histogram(
             families.DURATION,
             families.OWN[families.DURATION].help,
@@ -72,6 +75,7 @@ class Telemetry:
         )
         # A dict costs 0.1 us where labels() costs 2 us. Handlers, statuses and methods are few.
         self._request_series: dict[tuple[str, str, int], Counter] = {}
+        self._refusal_series: dict[str, Counter] = {}
         self._push_series: dict[str, tuple[Histogram, Histogram]] = {}
         self.build = types.MappingProxyType(_build())
         self.started_at_seconds = started_at_seconds(self._arbiter)
@@ -91,6 +95,21 @@ class Telemetry:
             if series is None:
                 return
             self._request_series[handler, name, code] = series
+        if self._counters.usable():
+            series.inc()
+
+    def count_refusal(self, limit: str) -> None:
+        """Count what was refused for a limit, if there is room for its series.
+
+        Args:
+            limit: `LimitError.limit`, one of a few names.
+        """
+        series = self._refusal_series.get(limit)
+        if series is None:
+            series = self._counters.make("counter", lambda: self._refusals.labels(limit))
+            if series is None:
+                return
+            self._refusal_series[limit] = series
         if self._counters.usable():
             series.inc()
 

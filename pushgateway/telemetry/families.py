@@ -15,6 +15,7 @@ __all__ = [
     "OWN",
     "PUSH_DURATION_BUCKETS_SECONDS",
     "PUSH_SIZE_BUCKETS_BYTES",
+    "REFUSALS",
     "REQUESTS",
     "SIZE",
     "TYPES",
@@ -29,6 +30,7 @@ PUSH_DURATION_BUCKETS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02
 PUSH_SIZE_BUCKETS_BYTES: Final = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 """Powers of 4 from an empty push with its headers to the default limit of a body, 64 MiB."""
 
+REFUSALS: Final = "pushgateway_limit_refusals_total"
 REQUESTS: Final = "pushgateway_http_requests_total"
 DURATION: Final = "pushgateway_http_push_duration_seconds"
 SIZE: Final = "pushgateway_http_push_size_bytes"
@@ -67,6 +69,7 @@ OWN: Final[Mapping[str, _Own]] = types.MappingProxyType(
         "pushgateway_inconsistent_series": _Own(
             MetricType.GAUGE, "Number of stored series left out of this scrape because they contradict others."
         ),
+        REFUSALS: _Own(MetricType.COUNTER, "Total refusals because a limit was exceeded, by the limit's name."),
         "pushgateway_store_writable": _Own(
             MetricType.GAUGE, "Whether the last write to the store succeeded (1) or failed (0)."
         ),

@@ -17,7 +17,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException
 
 from pushgateway.config import Config
-from pushgateway.errors import PushgatewayError, WouldBlockError
+from pushgateway.errors import LimitError, PushgatewayError, WouldBlockError
 from pushgateway.storage.base import Store
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import api, body, lifecycle, push, responses, scrape, ui
@@ -71,7 +71,7 @@ def create_app(
     app.extensions["pushgateway"] = Services(store, telemetry, config, clock, quit_gateway)
     for module in (push, scrape, api, lifecycle, ui):
         app.register_blueprint(module.bp)
-    app.register_error_handler(PushgatewayError, responses.failure)
+    app.register_error_handler(PushgatewayError, app.answer_failure)
     app.register_error_handler(WouldBlockError, _pass_on)
     app.register_error_handler(HTTPException, responses.generic)
     app.before_request(body.refuse_undecodable)
@@ -96,14 +96,19 @@ class Gateway(Flask):
         super().__init__("pushgateway.web", static_folder=None)
         self.session_interface = _NoSessions()
 
-    def count_outside(self, *, method: str, path: str, code: int) -> None:
+    def count_outside(self, *, method: str, path: str, code: int, limit: str = "") -> None:
         """Count an answer that was given to a request before it reached the application.
 
         Args:
             method: The HTTP method, "" if it is not known.
             path: PATH_INFO, "" if it is not known.
-            code: The HTTP status.
+            code: The HTTP status; 0 if the connection was ended without an answer.
+            limit: The limit that was exceeded, "" if it was none.
         """
+        if limit:
+            self.telemetry.count_refusal(limit)
+        if not code:
+            return
         try:
             endpoint = self.table.match(path, method).endpoint
         except HTTPException:
@@ -124,12 +129,17 @@ class Gateway(Flask):
         """Finish an answer and count it: each one comes through here once, whoever has made it."""
         response = super().process_response(response)
         word = _HANDLERS.get(request.endpoint or "")
-        ticket = request.environ.get("pushgateway.ticket")
-        if ticket is not None and ticket.expired:
-            return response  # which nobody gets: the bridge has answered, and has counted that
+        if _is_abandoned():
+            return response
         if word is not None and not (request.method == "OPTIONS" and request.endpoint != "api.options"):
             self.telemetry.count_request(handler=word, method=request.method, code=response.status_code)
         return response
+
+    def answer_failure(self, error: PushgatewayError) -> Response:
+        """Answer an error of a lower layer, and count it if it is one of limits."""
+        if isinstance(error, LimitError) and not _is_abandoned():
+            self.telemetry.count_refusal(error.limit)
+        return responses.failure(error)
 
     def handle_exception(self, e: Exception) -> Response:
         """Answer 500 to what nobody foresaw."""
@@ -141,6 +151,12 @@ class Gateway(Flask):
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log what nobody foresaw."""
         _log.error("unexpected error", method=request.method, path=request.path, exc_info=exc_info)
+
+
+def _is_abandoned() -> bool:
+    """Return whether nobody gets the answer to the current request: the bridge has answered, and has counted that."""
+    ticket = request.environ.get("pushgateway.ticket")
+    return ticket is not None and ticket.expired
 
 
 def _pass_on(error: WouldBlockError) -> Response:

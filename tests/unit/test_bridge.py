@@ -550,10 +550,10 @@ def test_waiting_bodies_are_limited() -> None:
 
 def test_own_answers_are_counted_logged_and_json_when_asked_for() -> None:
     """What the bridge answers by itself is counted, leaves a line in the log, and is JSON for those who want it."""
-    counted: list[tuple[str, str, int]] = []
+    counted: list[tuple[str, str, int, str]] = []
 
-    def count(*, method: str, path: str, code: int) -> None:
-        counted.append((method, path, code))
+    def count(*, method: str, path: str, code: int, limit: str = "") -> None:
+        counted.append((method, path, code, limit))
 
     def view(environ: Environ) -> bytes:
         raise ZeroDivisionError if environ["REQUEST_METHOD"] == "GET" else WouldBlockError("taken")
@@ -563,7 +563,7 @@ def test_own_answers_are_counted_logged_and_json_when_asked_for() -> None:
     with structlog.testing.capture_logs() as lines:
         answer = run(ask(bridge, headers=[(b"accept", b"application/json")]))
     bridge.close()
-    assert counted == [("POST", "/metrics/job/a", 503)]
+    assert counted == [("POST", "/metrics/job/a", 503, "waiting-requests")]
     assert [(line["log_level"], line["path"]) for line in lines] == [("warning", "/metrics/job/a")]
     told = json.loads(answer.body)
     assert (told["errorType"], told["limit"], told["allowed"]) == ("limit", "waiting-requests", 0)

@@ -91,6 +91,13 @@ def test_environment_names() -> None:
         ({"persistence.file": [""]}, {}, {"storage_url": "sqlite:pushgateway.db"}),
         ({"persistence.file": [""], "storage.url": ["memory:"]}, {}, {"storage_url": "memory:"}),
         ({"web.systemd-socket": ["true"]}, {}, {"systemd_socket": True}),
+        ({"limit.body-bytes": ["10MB"]}, {}, {"limits": Limits(body_bytes=10_000_000)}),
+        ({"limit.body-bytes": ["4096"]}, {}, {"limits": Limits(body_bytes=4096)}),
+        ({"limit.decoded-bytes": ["1.5 gib"]}, {}, {"limits": Limits(decoded_bytes=3 << 29)}),
+        ({}, {"PUSHGATEWAY_LIMIT_SAMPLES_PER_PUSH": "7"}, {"limits": Limits(samples_per_push=7)}),
+        ({"limit.series": ["0"], "limit.groups": ["5"]}, {}, {"limits": Limits(series=0, groups=5)}),
+        ({"limit.header-seconds": ["0.5"]}, {}, {"limits": Limits(header_seconds=0.5)}),
+        ({"limit.request-seconds": ["2m"]}, {}, {"limits": Limits(request_seconds=120.0)}),
     ],
 )
 def test_load(arguments: dict[str, list[str]], environ: dict[str, str], expected: dict[str, object]) -> None:
@@ -140,6 +147,14 @@ def test_load(arguments: dict[str, list[str]], environ: dict[str, str], expected
             ["PUSHGATEWAY_PERSISTENCE_FILE", "--storage.url"],
         ),
         ({"storage.url": ["sqlite:a\0b"]}, {}, ["--storage.url", "NUL"]),
+        ({"limit.body-bytes": ["0"]}, {}, ["--limit.body-bytes", "'0'", "1 to 1GiB"]),
+        ({"limit.body-bytes": ["2GiB"]}, {}, ["--limit.body-bytes", "'2GiB'", "1 to 1GiB"]),
+        ({"limit.body-bytes": ["1.5"]}, {}, ["--limit.body-bytes", "'1.5'", "64KiB"]),
+        ({"limit.body-bytes": ["64 K"]}, {}, ["--limit.body-bytes", "'64 K'", "64KiB"]),
+        ({"limit.connections": ["0"]}, {}, ["--limit.connections", "'0'", "1 to 1000000"]),
+        ({"limit.groups": ["-1"]}, {}, ["--limit.groups", "'-1'", "0 to 1000000000"]),
+        ({}, {"PUSHGATEWAY_LIMIT_HEADER_SECONDS": "0"}, ["PUSHGATEWAY_LIMIT_HEADER_SECONDS", "'0'", "100ms to 24h0m0s"]),
+        ({"limit.request-seconds": ["soon"]}, {}, ["--limit.request-seconds", "'soon'", "30s"]),
     ],
 )
 def test_refused(arguments: dict[str, list[str]], environ: dict[str, str], words: list[str]) -> None:
@@ -290,5 +305,23 @@ def test_split_address(address: str, expected: tuple[str, int]) -> None:
 
 
 def test_limits_are_positive() -> None:
-    """No limit is unlimited."""
+    """No limit is unlimited by default."""
     assert all(value > 0 for value in dataclasses.asdict(Limits()).values())
+
+
+def test_every_limit_flag_sets_the_limit_of_its_name() -> None:
+    """The flag --limit.NAME sets the field of its name, at its smallest and its largest value, and no other one."""
+    options = [option for option in OPTIONS if option.name.startswith("limit.")]
+    for option in options:
+        field = option.name.removeprefix("limit.").replace("-", "_")
+        for value in (option.lowest, option.highest):
+            limits = load({option.name: [str(value)]}, {}).limits
+            assert limits == dataclasses.replace(Limits(), **{field: value})
+    assert len(options) == 12
+
+
+def test_limits_are_shown_in_one_spelling() -> None:
+    """The flags of /api/v1/status show bytes in their largest unit, and durations as Go prints them."""
+    given = {"limit.body-bytes": ["1048576"], "limit.header-seconds": ["90"], "limit.series": ["007"]}
+    flags = load(given, {}).flags
+    assert [flags[name] for name in given] == ["1MiB", "1m30s", "7"]

@@ -43,6 +43,15 @@ def test_invented_methods_share_one_series(telemetry: Telemetry) -> None:
     assert found.metrics == (Sample((("code", "405"), ("handler", "healthy"), ("method", "unknown")), 3.0),)
 
 
+def test_refusals_are_counted_by_limit(telemetry: Telemetry) -> None:
+    """Each refusal for a limit adds one to the series of the limit."""
+    for limit in ("body-bytes", "series", "body-bytes"):
+        telemetry.count_refusal(limit)
+    found = family(telemetry, "pushgateway_limit_refusals_total")
+    assert found is not None
+    assert found.metrics == (Sample((("limit", "body-bytes"),), 2.0), Sample((("limit", "series"),), 1.0))
+
+
 def test_pushes_are_observed_by_size_and_duration(telemetry: Telemetry) -> None:
     """A push falls into one bucket of the size and one of the duration, and both are cumulative."""
     telemetry.observe_push(method="PUT", size_bytes=1000, duration_seconds=0.003)
@@ -73,6 +82,7 @@ def test_names_know_every_family(telemetry: Telemetry) -> None:
     """Whatever is exposed is in `names`, with the same type, and every name can be exposed."""
     telemetry.count_request(handler="push", method="PUT", code=200)
     telemetry.observe_push(method="PUT", size_bytes=1, duration_seconds=0.1)
+    telemetry.count_refusal("series")
     assert {one.name: one.type for one in telemetry.families()} == dict(telemetry.names())
 
 

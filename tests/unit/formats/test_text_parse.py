@@ -145,7 +145,7 @@ def test_the_fast_path_agrees_with_the_careful_one_on_rendered_families(families
 def test_nothing_but_the_documented_errors_is_raised(body: bytes, lenient: bool, samples: int) -> None:
     """Any bytes are either families, a ParseError or a LimitError."""
     with contextlib.suppress(ParseError, LimitError):
-        text.parse(body, lenient_line_endings=lenient, limits=Limits(samples=samples))
+        text.parse(body, lenient_line_endings=lenient, limits=Limits(samples_per_push=samples))
 
 
 @thorough
@@ -226,10 +226,10 @@ def test_an_error_knows_its_family() -> None:
 def test_more_samples_than_allowed_are_refused(separator: str) -> None:
     """The limit counts sample lines on both paths, neither comments nor blank lines."""
     body = f"# TYPE x gauge\n\nx{separator}1\ny{separator}2\n".encode()
-    assert len(text.parse(body, limits=Limits(samples=2))) == 2
+    assert len(text.parse(body, limits=Limits(samples_per_push=2))) == 2
     with pytest.raises(LimitError) as caught:
-        text.parse(body, limits=Limits(samples=1))
-    assert (caught.value.limit, caught.value.allowed) == ("samples", 1)
+        text.parse(body, limits=Limits(samples_per_push=1))
+    assert (caught.value.limit, caught.value.allowed) == ("samples-per-push", 1)
 
 
 @pytest.mark.parametrize("separator", [" ", "  "])
@@ -246,14 +246,14 @@ def test_more_samples_than_allowed_are_refused(separator: str) -> None:
         ('x{a="1234\\\\\\n"} 1', 'x{a="12345\\\\\\n"} 1', "value-bytes"),
         ("# HELP x 123456", "# HELP x 1234567", "value-bytes"),
         ("# HELP x 1234\\\\\\n", "# HELP x 12345\\\\\\n", "value-bytes"),
-        ("# TYPE a gauge\n# TYPE b gauge\n# HELP c d", "# TYPE a gauge\n# TYPE b gauge\n# HELP c d\ne 1", "samples"),
+        ("# TYPE a gauge\n# TYPE b gauge\n# HELP c d", "# TYPE a gauge\n# TYPE b gauge\n# HELP c d\ne 1", "samples-per-push"),
     ],
 )  # fmt: skip
 def test_what_is_too_large_is_refused_by_the_name_of_its_limit(
     fits: str, more: str, limit: str, separator: str
 ) -> None:
     """Labels of a line, names, values, help texts and families have exact limits on both paths."""
-    limits = Limits(samples=3, labels_per_series=2, name_bytes=8, value_bytes=6)
+    limits = Limits(samples_per_push=3, labels_per_series=2, name_bytes=8, value_bytes=6)
     text.parse(f"{fits.replace('} 1', f'}}{separator}1')}\n".encode(), limits=limits)
     with pytest.raises(LimitError) as caught:
         text.parse(f"{more.replace('} 1', f'}}{separator}1')}\n".encode(), limits=limits)

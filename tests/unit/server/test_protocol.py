@@ -74,6 +74,7 @@ class Side:
     requests: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     counted: list[tuple[str, str, int]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     now: float = 0.0
 
     def __post_init__(self) -> None:
@@ -96,9 +97,12 @@ class Side:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    def count(self, *, method: str, path: str, code: int) -> None:
-        """Keep what is counted."""
-        self.counted.append((method, path, code))
+    def count(self, *, method: str, path: str, code: int, limit: str = "") -> None:
+        """Keep what is counted: answers, and limits that were exceeded."""
+        if code:
+            self.counted.append((method, path, code))
+        if limit:
+            self.refused.append(limit)
 
     def connect(self) -> tuple[Connection, Transport]:
         """Open a connection."""
@@ -421,6 +425,7 @@ def test_refusals_are_counted_logged_and_json_when_asked_for(sent: bytes, counte
             connection.data_received(sent + b"Accept: application/json\r\n\r\n" + body)
             await settle()
         assert side.counted == [counted]
+        assert side.refused == (["body-bytes"] if counted[2] == 413 else [])
         level = "warning" if counted[2] == 413 else "debug"
         assert [(line["log_level"], line["path"]) for line in lines] == [(level, counted[1])]
         told = json.loads(transport.written.partition(b"\r\n\r\n")[2])

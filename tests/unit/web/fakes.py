@@ -180,6 +180,12 @@ class Site:
         }
 
 
+    def refusals(self) -> dict[str, float]:
+        """How many refusals were counted, by limit."""
+        found = [one for one in self.telemetry.families() if one.name == "pushgateway_limit_refusals_total"]
+        return {dict(metric.labels)["limit"]: metric.value for family in found for metric in family.metrics}
+
+
 def _wsgi_path(path: str) -> str:
     """Percent-decode as PEP 3333 wants it: bytes as latin-1."""
     return unquote_to_bytes(path).decode("latin-1")

@@ -365,11 +365,11 @@ def test_only_the_beginning_is_inflated_where_nobody_reads(
 
 def test_limits_hold_while_a_body_is_parsed() -> None:
     """The limits of the settings are those that a body is parsed with."""
-    site = Site(limits=Limits(samples=3, labels_per_series=2, name_bytes=5, key_labels=2, rendered_bytes=100))
+    site = Site(limits=Limits(samples_per_push=3, labels_per_series=2, name_bytes=5, key_labels=2, rendered_bytes=100))
     assert "limit key-labels exceeded" in site.push("job/a/b/c/d/e").text
     assert "limit rendered-bytes exceeded" in site.push("job/" + "a" * 50, b"x 1\ny 1\n").text
     for body, limit in (
-        (b"x 1\n" * 4, "samples"),
+        (b"x 1\n" * 4, "samples-per-push"),
         (b'x{a="",b="",c=""} 1\n', "labels-per-series"),
         (b"abcdef 1\n", "name-bytes"),
     ):
@@ -379,6 +379,8 @@ def test_limits_hold_while_a_body_is_parsed() -> None:
             True,
         )
     assert site.store.changes == []
+    limits = ("key-labels", "rendered-bytes", "samples-per-push", "labels-per-series", "name-bytes")
+    assert site.refusals() == dict.fromkeys(limits, 1)
 
 
 def test_labels_of_pushed_push_times_are_ignored_too(site: Site) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "Snapshot",
     "StoredFamily",
     "Summary",
+    "Totals",
     "Wipe",
 ]
 
@@ -323,6 +324,14 @@ class FamilyBlock(NamedTuple):
     typed_at_seconds: float
     suspect: bool
     unit: str = ""
+
+
+class Totals(NamedTuple):
+    """How much a store holds: groups, failed ones included; families, and series, of which a histogram is one."""
+
+    groups: int
+    families: int
+    series: int
 
 
 class Snapshot(NamedTuple):

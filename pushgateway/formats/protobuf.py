@@ -70,7 +70,7 @@ def parse(
 
     Args:
         body: The decompressed body; empty means no families.
-        limits: What the body may hold: `samples` (as many as the lines in text, and the buckets of native
+        limits: What the body may hold: `samples-per-push` (as many as the lines in text, and the buckets of native
             histograms), `labels_per_series`, `name_bytes` and `value_bytes`.
         check: Called before each window of at most 64 KiB (or one metric, if it is larger); what it raises ends the
             reading. None for no call.
@@ -116,8 +116,8 @@ class _Reader:
 
     def read(self, message: memoryview, number: int) -> None:
         """Read the `number`-th message of the body."""
-        if len(self.families) >= self._limits.samples:
-            raise LimitError("samples", allowed=self._limits.samples)
+        if len(self.families) >= self._limits.samples_per_push:
+            raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
         head = bytearray()
         windows: list[memoryview] = []
         try:
@@ -155,15 +155,15 @@ class _Reader:
                 if not message.HasField(value):
                     self.findings.add(conflicts.other_value, name, metric.labels, type=type_)
                 metrics.append(metric)
-            if self._samples > self._limits.samples:
-                raise LimitError("samples", allowed=self._limits.samples)
+            if self._samples > self._limits.samples_per_push:
+                raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
         self.families.append(MetricFamily(name, type_, help_, tuple(metrics), unit))
 
     def _check_large(self, window: memoryview) -> None:
         """Count the fields of a metric that is larger than a window before messages are made of them."""
-        allowed = self._limits.samples
+        allowed = self._limits.samples_per_push
         if count_fields(window, MetricFamilyMessage.DESCRIPTOR, at_most=4 * allowed) > 4 * allowed:
-            raise LimitError("samples", allowed=allowed)
+            raise LimitError("samples-per-push", allowed=allowed)
 
     def _finished(self, metric: Metric) -> Metric:
         """Return a metric with its labels sorted, and count it."""

@@ -92,7 +92,7 @@ class _Services:
     arbiter_pid: int
 
     def open(self) -> tuple[Bridge, Store]:
-        store = open_store(self.storage_url, board=self.board, own=self.telemetry.names())
+        store = open_store(self.storage_url, board=self.board, own=self.telemetry.names(), limits=self.limits)
         app = create_app(
             store=store,
             telemetry=self.telemetry,

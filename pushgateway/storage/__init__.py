@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pushgateway.errors import ConfigError
+from pushgateway.limits import Limits
 from pushgateway.model import MetricType
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.storage.copies import Contents, check_copy, copy_store
@@ -39,6 +40,8 @@ __all__ = [
     "prepare_store",
     "restore_store",
 ]
+
+_STANDARD: Final = Limits()
 
 _MEMORY: Final = "memory:"
 _SQLITE: Final = "sqlite:"
@@ -90,7 +93,7 @@ def prepare_store(url: str) -> PreparedStore:
     return prepare_file(path) if path else prepare_temporary()
 
 
-def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], shapes_per_job: int = 64) -> Store:
+def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], limits: Limits = _STANDARD) -> Store:
     """Open a prepared store in a worker, after the fork and before it serves, since that may take 5 seconds.
 
     Never fails: the store does, when it is used, and tries again.
@@ -99,7 +102,7 @@ def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], s
         url: `PreparedStore.url`.
         board: Made before the fork.
         own: Names and types of the gateway's own families, also of those without series yet.
-        shapes_per_job: How many sets of label names the groups of one job may have.
+        limits: How much may be stored: `shapes_per_job`, `groups`, `families`, `series`.
 
     Raises:
         ConfigError: The URL names no file.
@@ -107,6 +110,6 @@ def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], s
     path = parse_url(url)
     if not path:
         raise ConfigError(_SETTING, f"{_MEMORY} has to be prepared first")
-    store = SqliteStore(path, board=board, own=own, shapes_per_job=shapes_per_job)
+    store = SqliteStore(path, board=board, own=own, limits=limits)
     store.open()
     return store

@@ -25,6 +25,11 @@ Limits. A job's groups have at most so many shapes, since each costs every push 
 has ever reached, because all were refused, do not count. A push beyond it, with a family beyond what a row can hold, or
 for which too much would have to be looked up, raises `LimitError`, checked or not, and sets the failure time.
 
+There are at most so many groups, families and series, over all writers. A push that adds to one of them beyond its
+limit is refused in the same way; one that does not is not, even when there are more than a lowered limit allows, and
+removing always works. A group counts as soon as it has a failure time: when there are as many as there may be, a
+refused push creates none, and leaves no trace.
+
 Blocking. Reads neither wait for writers nor block them, but they may wait while the database is opened, repaired after
 a crash, or locked by something that is not a gateway; a ping does not even then. `apply` waits for other writers, and
 takes long, only with a ticket; without one it raises `WouldBlockError` rather than do either.
@@ -44,7 +49,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from pushgateway.model import Change, Form, GroupContents, Snapshot
+from pushgateway.model import Change, Form, GroupContents, Snapshot, Totals
 
 __all__ = ["Store", "Ticket"]
 
@@ -108,7 +113,8 @@ class Store(Protocol):
                 Nothing was stored.
             StoreBusyError: The ticket expired before the turn came. Nothing was stored.
             InconsistentPushError: A checked push conflicts with what is stored. The failure time was stored.
-            LimitError: The push would exceed a limit of the store. The failure time was stored.
+            LimitError: The push would exceed a limit of the store. The failure time was stored, but for that of a
+                group for which there is no more room.
             StoreUnwritableError: The database does not take writes. Reads go on.
             StoreUnreadableError: The database is damaged or the store is closed.
         """
@@ -122,6 +128,13 @@ class Store(Protocol):
 
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time, sorted by key.
+
+        Raises:
+            StoreUnreadableError: The database is damaged, gone or closed.
+        """
+
+    def totals(self) -> Totals:
+        """Return how much is stored, at the cost of one look-up.
 
         Raises:
             StoreUnreadableError: The database is damaged, gone or closed.

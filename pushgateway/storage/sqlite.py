@@ -3,7 +3,7 @@
     writerlock      whose turn it is                     sqlite_checks   what conflicts with what is stored
     sqlite_files    whether the files are still ours     sqlite_writes   what a change does to the tables
     sqlite_handles  the connections                      sqlite_reads    how a snapshot is read
-    sqlite_errors   what a failure means
+    sqlite_errors   what a failure means                 sqlite_totals   how much is stored in all
 
 Beyond the contract: the database is opened when it is first needed (`open_store` tries at once), and again whenever
 another file of ours has taken its name. So a store whose file is missing answers errors, and recovers by itself.
@@ -29,12 +29,14 @@ from pushgateway.errors import (
     StoreUnwritableError,
     WouldBlockError,
 )
-from pushgateway.model import Change, Form, GroupContents, MetricType, Snapshot
+from pushgateway.limits import Limits
+from pushgateway.model import Change, Form, GroupContents, MetricType, Snapshot, Totals
 from pushgateway.storage.base import Ticket
 from pushgateway.storage.sqlite_checks import OwnFamilies, shapes_of
 from pushgateway.storage.sqlite_errors import FAILURES, UNKNOWN_OUTCOME, Doing, translate
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
 from pushgateway.storage.sqlite_reads import read_groups, read_snapshot
+from pushgateway.storage.sqlite_totals import read_totals
 from pushgateway.storage.sqlite_writes import Prepared, Rules, apply_change, give_back_space
 from pushgateway.storage.status import StatusBoard
 from pushgateway.storage.writerlock import LOCK_SUFFIX, WriterLock
@@ -55,19 +57,17 @@ class SqliteStore:
         path: The file, made by `prepare_store`.
         board: Where failures of writes are noted for all workers.
         own: The gateway's own families, which count as stored.
-        shapes_per_job: How many sets of label names the groups of a job may have: each costs every push of the job a
-            lookup.
+        limits: How much may be stored: `shapes_per_job`, each of which costs every push of the job a lookup, `groups`,
+            `families` and `series`.
     """
 
     inline = True
 
-    def __init__(
-        self, path: str, *, board: StatusBoard, own: Mapping[str, MetricType], shapes_per_job: int = 64
-    ) -> None:
+    def __init__(self, path: str, *, board: StatusBoard, own: Mapping[str, MetricType], limits: Limits) -> None:
         self._path = path
         self._board = board
         self._own = OwnFamilies(own)
-        self._shapes_per_job = shapes_per_job
+        self._limits = limits
         self._lock = WriterLock(os.path.realpath(path) + LOCK_SUFFIX)
         self._opening = threading.Lock()  # held while the database is opened
         self._current = threading.Lock()  # held to look at the two below, never during I/O
@@ -86,7 +86,7 @@ class SqliteStore:
             raise StoreUnreadableError(_CLOSED)
         may_wait = ticket is not None
         prepared = Prepared(change)
-        if may_wait and prepared.series is not None and not prepared.series.is_quick(self._shapes_per_job):
+        if may_wait and prepared.series is not None and not prepared.series.is_quick(self._limits.shapes_per_job):
             prepared.series.project(self._shapes(prepared.series.job))
         try:
             with self._lock.turn(ticket):
@@ -103,6 +103,10 @@ class SqliteStore:
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""
         return self._read_state(read_groups)
+
+    def totals(self) -> Totals:
+        """Return how much is stored; see `base.Store`."""
+        return self._read_state(read_totals)
 
     def ping(self) -> None:
         """Read a little; see `base.Store`."""
@@ -195,7 +199,7 @@ class SqliteStore:
         doing = Doing.WRITING
         try:
             db.execute("BEGIN IMMEDIATE")
-            refusal = apply_change(db, prepared, Rules(self._own, self._shapes_per_job, may_wait))
+            refusal = apply_change(db, prepared, Rules(self._own, self._limits, may_wait))
             give_back_space(db, may_wait=may_wait)
             doing = Doing.COMMITTING
             db.execute("COMMIT")

@@ -46,8 +46,8 @@ _NAMESAKE: Final = """
 class StoredRow(NamedTuple):
     """What the push's own group has under a name already: `paged` if its hashes are in pages.
 
-    `large` is where its bodies are, None if they are in its row; `bytes` is how large both are (0 in a PUT, to
-    which the group's row tells it).
+    `large` is where its bodies are, None if they are in its row; `series` is how many it has; `bytes` is how large both
+    bodies are (0 in a PUT, to which the group's row tells it).
     """
 
     header: int
@@ -58,6 +58,7 @@ class StoredRow(NamedTuple):
     typed_at_seconds: float
     paged: bool
     large: int | None
+    series: int
     bytes: int
 
 

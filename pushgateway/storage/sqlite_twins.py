@@ -62,19 +62,20 @@ class PushedSeries:
         push: What is to be stored.
 
     Attributes:
+        count: How many there are.
         pages: The hashes of its large families as `hash_pages`.
         sizes: The bytes of each family in both forms.
         refusal: Set if the search would be too much work.
     """
 
-    __slots__ = ("_count", "_made", "_projector", "_push", "_spent", "pages", "refusal", "sizes")
+    __slots__ = ("_made", "_projector", "_push", "_spent", "count", "pages", "refusal", "sizes")
 
     def __init__(self, push: Push) -> None:
         self._push = push
         self._projector: Projector | None = None
         self._made: dict[str, _Projection] = {}
         self._spent = 0
-        self._count = sum(len(family.identities) for family in push.families)
+        self.count = sum(len(family.identities) for family in push.families)
         self.pages = {family.name: hash_pages(family) for family in push.families if _is_large(family)}
         self.sizes = [len(family.text) + len(family.metrics) for family in push.families]
         self.refusal: LimitError | None = None
@@ -86,14 +87,14 @@ class PushedSeries:
 
     def is_quick(self, shapes: int) -> bool:
         """Return whether so many shapes may be left to be looked at under the lock."""
-        return self._count * shapes <= _PROJECTIONS_UNDER_LOCK
+        return self.count * shapes <= _PROJECTIONS_UNDER_LOCK
 
     def project(self, shapes: Iterable[str]) -> None:
         """Find the groups of these shapes that could hold a series; sets `refusal` if that is too much work."""
         own = self._push.key.shape
         for text in shapes:
             shape = tuple(json.loads(text))
-            if text in self._made or shape == own or self.refusal is not None or not self._count:
+            if text in self._made or shape == own or self.refusal is not None or not self.count:
                 continue
             projector = self._projector = self._projector or Projector(self._push)
             self._spent += projector.label_sets
@@ -112,7 +113,7 @@ class PushedSeries:
             StoreBusyError: It is not. The caller is to come again without the lock.
         """
         new = [shape for shape in shapes if shape not in self._made]
-        if new and self._count:
+        if new and self.count:
             if not self.is_quick(len(new)):
                 raise StoreBusyError("the job has other shapes of groups than before the push; nothing was stored")
             self.project(new)

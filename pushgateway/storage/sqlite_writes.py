@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from pushgateway.errors import InconsistentPushError, LimitError, RequestError, StoreBusyError
-from pushgateway.model import Change, Delete, GroupingKey, Push, Refusal, StoredFamily
+from pushgateway.limits import Limits
+from pushgateway.model import Change, Delete, GroupingKey, Push, Refusal, StoredFamily, Totals
 from pushgateway.storage.schema import TYPE_CODES, TYPES
 from pushgateway.storage.sqlite_checks import (
     NO_GROUP,
@@ -21,6 +22,13 @@ from pushgateway.storage.sqlite_checks import (
     StoredRow,
     find_conflicts,
     shapes_of,
+)
+from pushgateway.storage.sqlite_totals import (
+    NOTHING,
+    SERIES_OF_FAMILY,
+    add_totals,
+    exceeded,
+    group_totals,
 )
 from pushgateway.storage.sqlite_twins import PushedSeries
 
@@ -35,7 +43,9 @@ _TOUCH_GROUP: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ? WH
 _FIRST_PUSH: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ?, shape = ? WHERE id = ?"
 _FAIL_GROUP: Final = "UPDATE groups SET failed_at = ?, failure_reason = ? WHERE id = ?"
 
-_COLUMNS: Final = "f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at, f.hashes IS NULL, f.large"
+_COLUMNS: Final = f"""
+    f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at, f.hashes IS NULL, f.large, {SERIES_OF_FAMILY}
+"""
 _JOINED: Final = "FROM families f CROSS JOIN headers h WHERE h.id = f.header AND f.group_id = ?"
 # Of what a PUT replaces the group's row tells the size. The length of a blob is read without the blob.
 _ROWS: Final = f"SELECT {_COLUMNS}, 0 {_JOINED}"
@@ -66,6 +76,8 @@ _RELEASE_HEADER: Final = """
     DELETE FROM headers WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM families WHERE header = ?1)
 """
 
+_ONE_GROUP: Final = NOTHING._replace(groups=1)
+
 _MAX_FAMILY_BYTES: Final = 900_000_000
 """Both forms of a family in a group. SQLite's limit is 10^9 for a row (https://sqlite.org/limits.html)."""
 
@@ -83,7 +95,7 @@ _PAGES_GIVEN_BACK_WAITING: Final = 256
 """With each write, the larger number where waiting is allowed: giving a page back means moving another, 0.08 ms."""
 
 
-_Row: TypeAlias = tuple[str, int, int, str, str, int, float, int, int | None, int]
+_Row: TypeAlias = tuple[str, int, int, str, str, int, float, int, int | None, int, int]
 
 
 class Prepared:
@@ -105,12 +117,12 @@ class Rules(NamedTuple):
 
     Attributes:
         own: The gateway's own families.
-        shapes_per_job: How many shapes the groups of one job may have.
+        limits: How much may be stored.
         may_wait: Whether the caller may be kept waiting; else only what is quick is done.
     """
 
     own: OwnFamilies
-    shapes_per_job: int
+    limits: Limits
     may_wait: bool
 
 
@@ -128,12 +140,13 @@ def apply_change(db: sqlite3.Connection, prepared: Prepared, rules: Rules) -> Re
     if isinstance(change, Push):
         return _push(db, change, prepared.series or PushedSeries(change), rules)
     if isinstance(change, Refusal):
-        _fail(db, change.key, change.series, change.received_at_seconds, change.reason)
+        _fail(db, change, change.reason, rules.limits)
     elif isinstance(change, Delete):
         _delete(db, change.key, rules)
     else:
         for table in ("families", "large_bodies", "hash_pages", "headers", "groups"):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of five names
+        db.execute("UPDATE totals SET groups = 0, families = 0, series = 0")
     return None
 
 
@@ -159,7 +172,16 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
     replaced = size if push.replace else sum(row.bytes for row in stored.values())
     _check_quick(replaced, rules)
     conflicts = Conflicts()
-    refusal = series.refusal or _beyond_limits(series, None if shape else own_shape, shapes, rules.shapes_per_job)
+    growth = Totals(
+        int(group_id == NO_GROUP),
+        len(push.families) - len(stored),
+        series.count - sum(row.series for row in stored.values()),
+    )
+    refusal = (
+        series.refusal
+        or _beyond_limits(series, None if shape else own_shape, shapes, rules.limits.shapes_per_job)
+        or exceeded(db, growth, rules.limits)
+    )
     if refusal is None:
         others = [other for other in shapes if other != own_shape]
         try:
@@ -171,7 +193,7 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
         except LimitError as error:
             refusal = error
     if refusal is not None:
-        _fail(db, push.key, push.series, push.received_at_seconds, str(refusal))
+        _fail(db, push, str(refusal), rules.limits)
         return refusal
     now = push.received_at_seconds
     size += sum(series.sizes) - replaced
@@ -183,6 +205,7 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
     else:
         db.execute(_TOUCH_GROUP, (now, push.series, size, group_id))
     _store_families(db, push, group_id, stored, series, suspects=conflicts.names)
+    add_totals(db, growth)
     return None
 
 
@@ -212,8 +235,8 @@ def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str,
     else:
         rows = (row for family in push.families for row in db.execute(_ROW, (group_id, family.name)))
     return {
-        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at, bool(paged), large, size)
-        for name, header, type_, help_, unit, suspect, typed_at, paged, large, size in rows
+        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at, bool(paged), large, series, size)
+        for name, header, type_, help_, unit, suspect, typed_at, paged, large, series, size in rows
     }
 
 
@@ -297,12 +320,15 @@ def _release(db: sqlite3.Connection, headers: Iterable[int]) -> None:
         db.execute(_RELEASE_HEADER, (header,))
 
 
-def _fail(db: sqlite3.Connection, key: GroupingKey, series: bytes, at_seconds: float, reason: str) -> None:
+def _fail(db: sqlite3.Connection, change: Push | Refusal, reason: str, limits: Limits) -> None:
+    """Store a failure time, in a new group if need be, unless there are as many groups as there may be."""
+    key, at_seconds = change.key, change.received_at_seconds
     row = db.execute(_FIND_GROUP, (key.key,)).fetchone()
-    if row is None:
-        db.execute(_ADD_GROUP, (key.key, key.job, None, series, 0, 0.0, at_seconds, reason))
-    else:
+    if row is not None:
         db.execute(_FAIL_GROUP, (at_seconds, reason, row[0]))
+    elif exceeded(db, _ONE_GROUP, limits) is None:
+        db.execute(_ADD_GROUP, (key.key, key.job, None, change.series, 0, 0.0, at_seconds, reason))
+        add_totals(db, _ONE_GROUP)
 
 
 def _delete(db: sqlite3.Connection, key: GroupingKey, rules: Rules) -> None:
@@ -310,12 +336,14 @@ def _delete(db: sqlite3.Connection, key: GroupingKey, rules: Rules) -> None:
     if row is None:
         return
     _check_quick(row[2], rules)
+    gone = group_totals(db, row[0])
     headers = [header for (header,) in db.execute("SELECT DISTINCT header FROM families WHERE group_id = ?", row[:1])]
     db.executemany(_REMOVE_LARGE, db.execute(_LARGE_OF_GROUP, row[:1]).fetchall())
     db.execute("DELETE FROM families WHERE group_id = ?", row[:1])
     db.execute("DELETE FROM hash_pages WHERE group_id = ?", row[:1])
     db.execute("DELETE FROM groups WHERE id = ?", row[:1])
     _release(db, headers)
+    add_totals(db, Totals(-gone.groups, -gone.families, -gone.series))
 
 
 def _inserted(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:

@@ -56,9 +56,7 @@ class Telemetry:
             ("code", "handler", "method"),
             registry=registry,
         )
-        self._refusals = Counter(
-            families.REFUSALS, families.OWN[families.REFUSALS].help, ("limit",), registry=registry
-        )
+        self._refusals = Counter(families.REFUSALS, families.OWN[families.REFUSALS].help, ("limit",), registry=registry)
         self._durations = Histogram(
             families.DURATION,
             families.OWN[families.DURATION].help,

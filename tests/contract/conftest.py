@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import pytest
 
+from pushgateway.limits import Limits
 from pushgateway.model import MetricType
 from pushgateway.storage import StatusBoard, Store, open_store, parse_url, prepare_store
 from pushgateway.storage.writerlock import LOCK_SUFFIX
@@ -28,9 +29,9 @@ class SqliteDatabase:
         self.board = StatusBoard()
         self._stores: list[Store] = []
 
-    def open(self, *, own: Mapping[str, MetricType] | None = None, shapes_per_job: int = 64) -> Store:
+    def open(self, *, own: Mapping[str, MetricType] | None = None, limits: Limits | None = None) -> Store:
         """Open one more store."""
-        store = open_store(self.url, board=self.board, own=own or {}, shapes_per_job=shapes_per_job)
+        store = open_store(self.url, board=self.board, own=own or {}, limits=limits or Limits())
         self._stores.append(store)
         return store
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushgateway.errors import LimitError, StoreUnreadableError, WouldBlockError
+from pushgateway.limits import Limits
 from pushgateway.model import Change, Delete, Form, Group, MetricType, Refusal, Wipe
 from pushgateway.storage import Store, Ticket
 from tests.contract.conftest import Database
@@ -235,7 +236,7 @@ def test_stores_share_the_database(database: Database) -> None:
 
 def test_shapes_per_job(database: Database) -> None:
     """A push that would give a job one set of label names too many is refused, and its failure time stored."""
-    store = database.open(shapes_per_job=3)
+    store = database.open(limits=Limits(shapes_per_job=3))
     groups = [key("a"), key("a", b="1"), key("a", c="1")]
     for group in groups:
         store.apply(push(group, family("x", group=group)), None)
@@ -258,7 +259,7 @@ def test_shapes_per_job(database: Database) -> None:
 
 def test_failed_groups_use_up_no_shapes(database: Database) -> None:
     """Groups that only ever failed do not count against the limit of shapes."""
-    store = database.open(shapes_per_job=1)
+    store = database.open(limits=Limits(shapes_per_job=1))
     for number in range(5):
         store.apply(Refusal(key("a", **{f"l{number}": "1"}), 1.0, b"{}", "why"), None)
     store.apply(push(A, family("x", group=A)), None)
@@ -273,7 +274,7 @@ def test_after_close(store: Store) -> None:
     for ticket in (None, Ticket()):
         with pytest.raises(StoreUnreadableError, match="closed"):
             store.apply(Wipe(), ticket)
-    for read in (store.ping, store.groups, lambda: store.families(Form.TEXT)):
+    for read in (store.ping, store.groups, store.totals, lambda: store.families(Form.TEXT)):
         with pytest.raises(StoreUnreadableError, match="closed"):
             read()
     assert store.unwritable_reason() == ""

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushgateway.errors import InconsistentPushError
-from pushgateway.model import Delete, Form, GroupingKey, Labels, MetricType, Push, StoredFamily, Wipe
+from pushgateway.model import Delete, Form, GroupingKey, Labels, MetricType, Push, StoredFamily, Totals, Wipe
 from pushgateway.rules import suffix_rivals
 from pushgateway.storage import Store
 from tests.contract.conftest import Database
@@ -51,6 +51,11 @@ class Naive:
             return False
         self.groups = after
         return True
+
+    def totals(self) -> Totals:
+        """Count everything."""
+        families = [one for group in self.groups.values() for one in group.values()]
+        return Totals(len(self.groups), len(families), sum(len(one.identities) for one in families))
 
     @staticmethod
     def scrapeable(groups: dict[str, dict[str, StoredFamily]]) -> bool:
@@ -125,6 +130,7 @@ def test_decides_like_a_naive_store(database: Database, history: list[Push | Del
             except InconsistentPushError:
                 accepted = False
             assert accepted == naive.apply(change), change
+            assert store.totals() == naive.totals()
             found = {
                 contents.group.key: {block.name: (block.type, block.help, block.body) for block in contents.families}
                 for contents in store.groups()

@@ -153,7 +153,11 @@ def test_load(arguments: dict[str, list[str]], environ: dict[str, str], expected
         ({"limit.body-bytes": ["64 K"]}, {}, ["--limit.body-bytes", "'64 K'", "64KiB"]),
         ({"limit.connections": ["0"]}, {}, ["--limit.connections", "'0'", "1 to 1000000"]),
         ({"limit.groups": ["-1"]}, {}, ["--limit.groups", "'-1'", "0 to 1000000000"]),
-        ({}, {"PUSHGATEWAY_LIMIT_HEADER_SECONDS": "0"}, ["PUSHGATEWAY_LIMIT_HEADER_SECONDS", "'0'", "100ms to 24h0m0s"]),
+        (
+            {},
+            {"PUSHGATEWAY_LIMIT_HEADER_SECONDS": "0"},
+            ["PUSHGATEWAY_LIMIT_HEADER_SECONDS", "'0'", "100ms to 24h0m0s"],
+        ),
         ({"limit.request-seconds": ["soon"]}, {}, ["--limit.request-seconds", "'soon'", "30s"]),
     ],
 )

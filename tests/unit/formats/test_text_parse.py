@@ -246,7 +246,7 @@ def test_more_samples_than_allowed_are_refused(separator: str) -> None:
         ('x{a="1234\\\\\\n"} 1', 'x{a="12345\\\\\\n"} 1', "value-bytes"),
         ("# HELP x 123456", "# HELP x 1234567", "value-bytes"),
         ("# HELP x 1234\\\\\\n", "# HELP x 12345\\\\\\n", "value-bytes"),
-        ("# TYPE a gauge\n# TYPE b gauge\n# HELP c d", "# TYPE a gauge\n# TYPE b gauge\n# HELP c d\ne 1", "samples-per-push"),
+        ("# TYPE a gauge\n# TYPE b gauge\n# HELP c d", "# HELP a b\n# HELP b c\n# HELP c d\ne 1", "samples-per-push"),
     ],
 )  # fmt: skip
 def test_what_is_too_large_is_refused_by_the_name_of_its_limit(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pushgateway.limits import Limits
 from pushgateway.model import Change, Delete, GroupingKey, MetricType, Push, Refusal
 from pushgateway.storage import schema, sqlite_checks, sqlite_twins, sqlite_writes
 from pushgateway.storage.sqlite_checks import OwnFamilies
@@ -72,7 +73,7 @@ def steps(db: sqlite3.Connection, change: Change) -> int:
     db.execute("BEGIN IMMEDIATE")
     db.set_progress_handler(tick, 1)
     try:
-        apply_change(db, Prepared(change), Rules(OwnFamilies({"own": MetricType.GAUGE}), 64, may_wait=False))
+        apply_change(db, Prepared(change), Rules(OwnFamilies({"own": MetricType.GAUGE}), Limits(), may_wait=False))
     finally:
         db.set_progress_handler(None, 0)
         db.execute("ROLLBACK")
@@ -154,7 +155,7 @@ def stored_series(path: Path, count: int) -> sqlite3.Connection:
     group = key("a", l="1")
     change = push(group, family("x", group=group, series=tuple({"n": str(n)} for n in range(count))))
     db.execute("BEGIN")
-    assert apply_change(db, Prepared(change), Rules(OwnFamilies({}), 64, may_wait=True)) is None
+    assert apply_change(db, Prepared(change), Rules(OwnFamilies({}), Limits(), may_wait=True)) is None
     db.execute("COMMIT")
     return db
 

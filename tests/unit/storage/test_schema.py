@@ -42,26 +42,28 @@ def test_every_older_version_has_a_step() -> None:
 def test_migrate(db: sqlite3.Connection) -> None:
     """Steps are taken in order from the version found, and the version follows."""
     db.execute("INSERT INTO headers (name, type, help, unit) VALUES ('x', 0, '', '')")
+    newest = schema.VERSION
     steps = {
-        1: lambda db: db.execute("ALTER TABLE groups ADD COLUMN expires_at REAL"),
-        2: lambda db: db.execute("UPDATE headers SET help = 'migrated'"),
+        newest: lambda db: db.execute("ALTER TABLE groups ADD COLUMN expires_at REAL"),
+        newest + 1: lambda db: db.execute("UPDATE headers SET help = 'migrated'"),
     }
-    schema.migrate(db, target=3, steps=steps)
-    assert schema.version(db) == 3
+    schema.migrate(db, target=newest + 2, steps=steps)
+    assert schema.version(db) == newest + 2
     assert db.execute("SELECT help FROM headers").fetchall() == [("migrated",)]
     assert db.execute("SELECT expires_at FROM groups").fetchall() == []
-    schema.migrate(db, target=3, steps=steps)
+    schema.migrate(db, target=newest + 2, steps=steps)
 
 
 def test_a_step_that_fails(db: sqlite3.Connection) -> None:
     """A migration that fails in the middle leaves the layout as it was, rolled back by the caller."""
+    newest = schema.VERSION
     steps = {
-        1: lambda db: db.execute("CREATE TABLE more (x)"),
-        2: lambda db: db.execute("ALTER TABLE missing ADD COLUMN x"),
+        newest: lambda db: db.execute("CREATE TABLE more (x)"),
+        newest + 1: lambda db: db.execute("ALTER TABLE missing ADD COLUMN x"),
     }
     db.execute("BEGIN")
     with pytest.raises(sqlite3.OperationalError):
-        schema.migrate(db, target=3, steps=steps)
+        schema.migrate(db, target=newest + 2, steps=steps)
     db.execute("ROLLBACK")
     schema.verify(db)
     assert db.execute("SELECT name FROM sqlite_master WHERE name = 'more'").fetchall() == []
@@ -70,7 +72,7 @@ def test_a_step_that_fails(db: sqlite3.Connection) -> None:
 def test_newer_than_the_program(db: sqlite3.Connection) -> None:
     """A newer layout is refused, and says both versions."""
     db.execute("PRAGMA user_version = 7")
-    with pytest.raises(SchemaError, match=r"version 7, made by a newer release; .* up to 1"):
+    with pytest.raises(SchemaError, match=rf"version 7, made by a newer release; .* up to {schema.VERSION}"):
         schema.migrate(db)
     with pytest.raises(SchemaError, match="version 7"):
         schema.verify(db)
@@ -78,8 +80,9 @@ def test_newer_than_the_program(db: sqlite3.Connection) -> None:
 
 def test_a_missing_step(db: sqlite3.Connection) -> None:
     """A version that no step leads on from is refused."""
-    with pytest.raises(SchemaError, match="version 1, from which no migration to 2"):
-        schema.migrate(db, target=2, steps={})
+    newest = schema.VERSION
+    with pytest.raises(SchemaError, match=f"version {newest}, from which no migration to {newest + 1}"):
+        schema.migrate(db, target=newest + 1, steps={})
 
 
 def test_verify(db: sqlite3.Connection) -> None:
@@ -90,3 +93,18 @@ def test_verify(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA application_id = 17")
     with pytest.raises(SchemaError, match="application_id is 0x11 where 0x50474d53 was expected"):
         schema.verify(db)
+
+
+def test_totals_are_reckoned_once_when_a_file_of_version_1_is_opened(db: sqlite3.Connection) -> None:
+    """A file of the first layout gets its totals from what it holds, hashes in pages among them."""
+    db.execute(
+        "INSERT INTO groups VALUES (1, 'a', 'a', '[]', x'', 0, 1.0, 0.0, ''), (2, 'b', 'b', NULL, x'', 0, 0, 1, '')"
+    )
+    db.execute("INSERT INTO families VALUES (1, 'x', 1, 0, 1.0, 1.0, NULL, ?, x'', x'')", (bytes(24),))
+    db.execute("INSERT INTO families VALUES (1, 'y', 1, 0, 1.0, 1.0, NULL, NULL, x'', x'')")
+    db.execute("INSERT INTO hash_pages VALUES (1, 'y', x'00', ?), (1, 'y', x'01', ?)", (bytes(96 * 8), bytes(32)))
+    db.execute("DROP TABLE totals")
+    db.execute("PRAGMA user_version = 1")
+    schema.migrate(db)
+    schema.verify(db)
+    assert db.execute("SELECT * FROM totals").fetchall() == [(2, 2, 3 + 96 + 4)]

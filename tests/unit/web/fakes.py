@@ -23,6 +23,7 @@ from pushgateway.model import (
     Refusal,
     Snapshot,
     StoredFamily,
+    Totals,
     Wipe,
 )
 from pushgateway.storage.base import Store, Ticket
@@ -107,6 +108,11 @@ class MemoryStore:
             for key, group in sorted(self._groups.items())
         ]
 
+    def totals(self) -> Totals:
+        """Count everything."""
+        families = [one for group in self._groups.values() for one, _ in group.families.values()]
+        return Totals(len(self._groups), len(families), sum(len(one.identities) for one in families))
+
     def ping(self) -> None:
         """Raise if reads fail."""
         if self.read_error:
@@ -178,7 +184,6 @@ class Site:
             for metric in family.metrics
             for labels in [dict(metric.labels)]
         }
-
 
     def refusals(self) -> dict[str, float]:
         """How many refusals were counted, by limit."""

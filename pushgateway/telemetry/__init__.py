@@ -1,6 +1,6 @@
 """What does the gateway tell about itself?
 
-    families.py   the table of its own families, and how counts become such families
+    families.py   how counts become families of its own, of which `own_families` has the table
     counters.py   what is counted: files of each process, read together; those of the dead folded into one set
     processes.py  memory, CPU time and descriptors of its processes
 
@@ -21,7 +21,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from pushgateway import __version__
+from pushgateway import __version__, own_families
 from pushgateway.model import MetricFamily, MetricType, Sample
 from pushgateway.telemetry import families
 from pushgateway.telemetry.counters import Counters, MappedCounters, OwnCounters
@@ -51,22 +51,24 @@ class Telemetry:
         self._counters: Counters = MappedCounters(Path(directory)) if directory else OwnCounters(registry)
         self._arbiter = os.getpid() if arbiter_pid is None else arbiter_pid
         self._requests = Counter(
-            families.REQUESTS,
-            families.OWN[families.REQUESTS].help,
+            own_families.REQUESTS,
+            own_families.OWN[own_families.REQUESTS].help,
             ("code", "handler", "method"),
             registry=registry,
         )
-        self._refusals = Counter(families.REFUSALS, families.OWN[families.REFUSALS].help, ("limit",), registry=registry)
+        self._refusals = Counter(
+            own_families.REFUSALS, own_families.OWN[own_families.REFUSALS].help, ("limit",), registry=registry
+        )
         self._durations = Histogram(
-            families.DURATION,
-            families.OWN[families.DURATION].help,
+            own_families.DURATION,
+            own_families.OWN[own_families.DURATION].help,
             ("method",),
             buckets=PUSH_DURATION_BUCKETS_SECONDS,
             registry=registry,
         )
         self._sizes = Histogram(
-            families.SIZE,
-            families.OWN[families.SIZE].help,
+            own_families.SIZE,
+            own_families.OWN[own_families.SIZE].help,
             ("method",),
             buckets=PUSH_SIZE_BUCKETS_BYTES,
             registry=registry,
@@ -133,7 +135,7 @@ class Telemetry:
 
     def names(self) -> Mapping[str, MetricType]:
         """Return the type of every family of the gateway's own by name, also of those without series yet."""
-        return families.TYPES
+        return own_families.TYPES
 
     def families(self, *, store_writable: bool = True, inconsistent_series: int = 0) -> tuple[MetricFamily, ...]:
         """Return the gateway's own families as they are now, over all processes, sorted by name.

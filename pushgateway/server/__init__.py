@@ -2,7 +2,8 @@
 
 In this order: sockets are bound (a taken port ends the start before anything is touched), the store is created, checked
 or migrated and closed again, workers are forked, each opens the store and serves. The modules: `sockets` binds, `logs`
-writes log lines, `protocol` limits connections, `worker` runs a worker, `arbiter` keeps workers running.
+writes log lines, `protocol` limits connections, `worker` runs a worker, `arbiter` keeps workers running, `supervisor`
+tells systemd about it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pushgateway.errors import StartError
 from pushgateway.server import logs
 from pushgateway.server.arbiter import Application, Arbiter
 from pushgateway.server.sockets import listen, systemd_sockets, url_of
+from pushgateway.server.supervisor import Supervisor
 from pushgateway.storage import PreparedStore, open_store, prepare_store
 from pushgateway.storage.base import Store
 from pushgateway.storage.status import StatusBoard
@@ -71,7 +73,7 @@ def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedS
     services = _Services(config, config.limits, prepared.url, telemetry, StatusBoard(), os.getpid())
     addresses = [url_of(sock) for sock in sockets]
     application = Application(services, sockets, workers=config.workers, worker_died=telemetry.fold_dead_worker)
-    arbiter = Arbiter(application)
+    arbiter = Arbiter(application, supervisor=Supervisor.from_environment())
     arbiter.systemd = config.systemd_socket
     if config.persistence_interval_given:
         log.warning("--persistence.interval has no effect: every answered push is durable")

@@ -1,8 +1,8 @@
 """How are the workers started, watched, replaced and stopped?
 
 gunicorn's arbiter does it. What differs: SIGINT and SIGQUIT stop as gracefully as SIGTERM, workers leave through
-os._exit, signals that would replace the running program are refused, and a worker that cannot be forked or cannot begin
-is tried again while others serve.
+os._exit, signals that would replace the running program are refused, a worker that cannot be forked or cannot begin
+is tried again while others serve, and a supervisor is told of readiness when a worker serves, not before.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gunicorn.arbiter import Arbiter as GunicornArbiter
 
 from pushgateway.server.logs import ServerLogger
 from pushgateway.server.sockets import BACKLOG
+from pushgateway.server.supervisor import Supervisor
 from pushgateway.server.worker import STOP_SIGNALS, Services, Worker
 
 __all__ = ["Application", "Arbiter"]
@@ -35,6 +36,8 @@ GRACE_SECONDS: Final = 30
 _SILENCE_SECONDS: Final = 30
 """How long a worker's loop may be stuck before it is killed and replaced; nothing should hold it for one second."""
 
+_BEGINNING_SECONDS: Final = 0.02
+"""How often the arbiter looks whether a worker serves, as long as a supervisor waits for that."""
 
 _RETRY_SECONDS: Final = 1.0
 """How long a worker that could not begin waits before it ends, and so before the next attempt."""
@@ -107,9 +110,41 @@ def _memory_directory() -> str | None:
 
 
 class Arbiter(GunicornArbiter):
-    """gunicorn's arbiter with our signals and our way of leaving."""
+    """gunicorn's arbiter with our signals and our way of leaving.
+
+    Args:
+        app: What it runs.
+        supervisor: Who is told when the gateway serves, lives and stops.
+    """
 
     app: Application
+
+    def __init__(self, app: Application, *, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        super().__init__(app)
+
+    def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
+        """Wait for signals, after telling the supervisor what it waits for.
+
+        Args:
+            timeout: For how many seconds at most.
+        """
+        self._supervisor.alive()
+        if self._supervisor.waits:
+            if self.app.has_served:
+                self._supervisor.ready()
+            else:
+                timeout = _BEGINNING_SECONDS
+        return list(super().wait_for_signals(timeout))
+
+    def stop(self, graceful: bool = True) -> None:
+        """Stop the workers.
+
+        Args:
+            graceful: Whether requests in progress are answered.
+        """
+        self._supervisor.stopping()
+        super().stop(graceful)
 
     def handle_int(self) -> None:
         """Stop gracefully."""

@@ -62,7 +62,8 @@ def test_serving_is_noted() -> None:
     [
         (
             GunicornArbiter,
-            "APP_LOAD_ERROR WORKER_BOOT_ERROR handle_int handle_quit handle_term handle_usr2 run spawn_worker",
+            "APP_LOAD_ERROR WORKER_BOOT_ERROR handle_int handle_quit handle_term handle_usr2 run spawn_worker stop "
+            "wait_for_signals",
         ),
         (GunicornWorker, "SIGNALS init_process init_signals load_wsgi notify run"),
         (UvicornServer, "capture_signals handle_exit on_tick serve shutdown"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -91,10 +92,12 @@ def _open_fds(pid: int) -> int:
 
 
 def started_at_seconds(arbiter_pid: int) -> float:
-    """Return the arbiter's start as Unix time, 0 without /proc: boot time and the process's age since boot."""
+    """Return the arbiter's start as Unix time, 0 without /proc.
+
+    Boot time plus the process's start since boot. Boot time not from /proc/stat, which systemd's ProcSubset=pid hides.
+    """
     process = _process(arbiter_pid)
     if process is None:
         return 0.0
-    with open("/proc/stat", encoding="ascii") as file:
-        booted = next(int(line.split()[1]) for line in file if line.startswith("btime "))
-    return booted + process.started_after_boot_seconds
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return round(booted + process.started_after_boot_seconds, 2)  # it is known in ticks

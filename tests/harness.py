@@ -44,7 +44,7 @@ def require_program(name: str) -> str:
     """Return the path of an external program; skip the test without it, but fail where CI=true: CI installs all."""
     path = shutil.which(name)
     if path is None:
-        message = f"{name} is not installed (apt-get install prometheus prometheus-pushgateway curl nodejs npm)"
+        message = f"{name} is not installed (apt-get install prometheus prometheus-pushgateway curl nodejs npm systemd)"
         if os.environ.get("CI") == "true":
             pytest.fail(message, pytrace=False)
         pytest.skip(message)

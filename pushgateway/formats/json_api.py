@@ -20,18 +20,18 @@ from pushgateway.model import (
     FamilyBlock,
     GroupContents,
     GroupingKey,
-    Histogram,
     Labels,
     Metric,
     MetricType,
     Sample,
+    Summary,
 )
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
-from pushgateway.rules import group_labels
+from pushgateway.rules import group_labels, native
 
 __all__ = ["render_groups", "render_status"]
 
-_Json: TypeAlias = "str | bool | Mapping[str, _Json] | Sequence[_Json]"
+_Json: TypeAlias = "str | int | bool | Mapping[str, _Json] | Sequence[_Json]"
 
 # Keys of a group's object that are not families.
 _LABELS: Final = "labels"
@@ -139,17 +139,33 @@ def _metric(metric: Metric) -> _Json:
     labels = dict(metric.labels)
     if isinstance(metric, Sample):
         return {"labels": labels, "value": _double(metric.value)}
-    if isinstance(metric, Histogram):
-        shares, pairs = "buckets", metric.buckets
+    shares: _Json
+    if isinstance(metric, Summary):
+        name, shares = "quantiles", _shares(metric.quantiles)
+    elif metric.native is None:
+        name, shares = "buckets", _shares(metric.buckets)
     else:
-        shares, pairs = "quantiles", metric.quantiles
+        name, shares = "buckets", [_bucket(bucket) for bucket in native.buckets(metric.native)]
     members: dict[str, _Json] = {
-        shares: dict(sorted({_double(at): _count(value) for at, value in pairs}.items())),
+        name: shares,
         "count": _count(metric.count),
         "labels": labels,
         "sum": _double(metric.sum),
     }
     return dict(sorted(members.items()))
+
+
+def _shares(pairs: Iterable[tuple[float, float]]) -> _Json:
+    return dict(sorted({_double(at): _count(value) for at, value in pairs}.items()))
+
+
+def _bucket(bucket: native.Bucket) -> _Json:
+    """Write a native bucket as Prometheus' own API does: which bounds belong to it, the bounds, and the count."""
+    boundaries = _BOUNDARIES[bucket.includes_lower, bucket.includes_upper]
+    return [boundaries, _double(bucket.lower), _double(bucket.upper), _double(bucket.observations)]
+
+
+_BOUNDARIES: Final = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
 
 
 def _count(value: float) -> str:

@@ -13,7 +13,7 @@ larger than a window the fields are counted before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
@@ -24,7 +24,7 @@ from pushgateway.formats.protobuf_decode import decode_metrics, read_metric
 from pushgateway.formats.protobuf_encode import count_metrics, encode_metrics, encode_varint
 from pushgateway.formats.protobuf_fields import CutShortError, count_fields, fields, split_delimited
 from pushgateway.formats.protobuf_messages import METRIC_TYPES, MetricFamilyMessage
-from pushgateway.model import Histogram, Metric, MetricFamily, MetricType, Summary
+from pushgateway.model import Exemplar, Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 from pushgateway.rules import conflicts
 from pushgateway.rules.conflicts import Findings
 
@@ -134,14 +134,14 @@ class _Reader:
             problem = f"message {number} of the body: {error}"
             raise ParseError("proto: cannot parse invalid wire-format data", hint=problem) from None
         except UnicodeDecodeError as error:
-            problem = f"message {number} of the body, byte {error.object[error.start]:#04x}; text must be UTF-8"
+            problem = f"message {number} of the body has a byte {error.object[error.start]:#04x}; text must be UTF-8"
             raise ParseError("string field contains invalid UTF-8", hint=problem) from None
 
     def _read_family(self, head: Any, windows: Iterable[memoryview]) -> None:
         name, help_, unit = head.name, head.help, head.unit
-        _check_bytes("name-bytes", name, self._limits.name_bytes)
-        _check_bytes("value-bytes", help_, self._limits.value_bytes)
-        _check_bytes("name-bytes", unit, self._limits.name_bytes)
+        _check_text("name-bytes", name, self._limits.name_bytes)
+        _check_text("value-bytes", help_, self._limits.value_bytes)
+        _check_text("name-bytes", unit, self._limits.name_bytes)
         type_ = _TYPES[head.type]
         value = _VALUES[type_]
         metrics: list[Metric] = []
@@ -167,24 +167,28 @@ class _Reader:
 
     def _finished(self, metric: Metric) -> Metric:
         """Return a metric with its labels sorted, and count it."""
-        names = tuple([name for name, _ in metric.labels])
-        if names not in self._names:
-            self._check_names(names)
-        for _, value in metric.labels:
-            if 4 * len(value) > self._limits.value_bytes:
-                _check_bytes("value-bytes", value, self._limits.value_bytes)
+        names = self._check_labels(metric.labels)
+        for exemplar in _exemplars(metric):
+            self._check_labels(exemplar.labels)
         self._samples += _line_count(metric)
         if list(names) != sorted(names):
             metric = metric._replace(labels=tuple(sorted(metric.labels)))
         return metric
 
-    def _check_names(self, names: tuple[str, ...]) -> None:
+    def _check_labels(self, labels: Labels) -> tuple[str, ...]:
+        """Return the names of labels that are within the limits, and UTF-8."""
+        names = tuple([name for name, _ in labels])
         limits = self._limits
-        if len(names) > limits.labels_per_series:
-            raise LimitError("labels-per-series", allowed=limits.labels_per_series, seen=len(names))
-        for name in names:
-            _check_bytes("name-bytes", name, limits.name_bytes)
-        self._names.add(names)
+        if names not in self._names:
+            if len(names) > limits.labels_per_series:
+                raise LimitError("labels-per-series", allowed=limits.labels_per_series, seen=len(names))
+            for name in names:
+                _check_text("name-bytes", name, limits.name_bytes)
+            self._names.add(names)
+        for _, value in cast("tuple[tuple[str, str | bytes], ...]", labels):
+            if type(value) is bytes or 4 * len(value) > limits.value_bytes:
+                _check_text("value-bytes", value, limits.value_bytes)
+        return names
 
 
 def _windows(message: memoryview) -> Iterator[tuple[memoryview, bool]]:
@@ -199,7 +203,18 @@ def _windows(message: memoryview) -> Iterator[tuple[memoryview, bool]]:
         yield message[start:], of_metrics
 
 
-def _check_bytes(limit: str, text: str, allowed: int) -> None:
+def _exemplars(metric: Metric) -> Iterator[Exemplar]:
+    if isinstance(metric, Histogram):
+        yield from filter(None, metric.exemplars)
+        if metric.native is not None:
+            yield from metric.native.exemplars
+    elif isinstance(metric, Sample) and metric.exemplar is not None:
+        yield metric.exemplar
+
+
+def _check_text(limit: str, text: str | bytes, allowed: int) -> None:
+    if isinstance(text, bytes):  # how the protobuf library hands on what is not UTF-8
+        text = text.decode()
     if 4 * len(text) > allowed and (seen := len(text.encode())) > allowed:
         raise LimitError(limit, allowed=allowed, seen=seen)
 

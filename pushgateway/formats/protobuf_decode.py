@@ -49,10 +49,7 @@ def read_metric(type: MetricType, metric: Any) -> Metric:
         metric: The message.
 
     Returns:
-        The metric, its labels in the order of the message.
-
-    Raises:
-        UnicodeDecodeError: A name or value is not UTF-8.
+        The metric, its labels in the order of the message. Names and values that are not UTF-8 are bytes.
     """
     stamp = metric.timestamp_ms if metric.HasField("timestamp_ms") else None
     return _READERS[type](metric, _labels(metric.label), stamp)
@@ -111,11 +108,15 @@ def _float_count(bucket: Any) -> float:
     return float(bucket.cumulative_count)
 
 
-_NATIVE_FIELDS: Final = ("schema", "zero_threshold", "zero_count", "zero_count_float")
-
-
 def _read_native(message: Any) -> NativeHistogram | None:
-    if not (message.positive_span or message.negative_span or any(message.HasField(field) for field in _NATIVE_FIELDS)):
+    """Read the native side, if there is one: what makes it one is the same as for Prometheus, and not the schema."""
+    if not (
+        message.positive_span
+        or message.negative_span
+        or message.zero_threshold
+        or message.zero_count
+        or message.zero_count_float
+    ):
         return None
     negative = NativeBuckets(
         _spans(message.negative_span), tuple(message.negative_delta), tuple(message.negative_count)
@@ -123,7 +124,9 @@ def _read_native(message: Any) -> NativeHistogram | None:
     positive = NativeBuckets(
         _spans(message.positive_span), tuple(message.positive_delta), tuple(message.positive_count)
     )
-    zero_count = message.zero_count_float if message.HasField("zero_count_float") else message.zero_count
+    zero_count = message.zero_count
+    if _counts_in_floats(message):
+        zero_count = message.zero_count_float or float(zero_count)
     exemplars = tuple(map(_exemplar, message.exemplars))
     return NativeHistogram(message.schema, message.zero_threshold, zero_count, negative, positive, exemplars)
 

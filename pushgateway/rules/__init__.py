@@ -7,7 +7,7 @@ Pure functions on the values of `pushgateway.model`, in the order in which a pus
     label       the grouping labels go into every series        twins.py: project, Projector
     check       the push beside itself and our own metrics      conflicts.py: the sentences of a refusal
     project     where the same series could already be          contested.py: resolve
-    resolve     what to expose of what conflicts all the same
+    resolve     what to expose of what conflicts all the same   native.py: what a native histogram holds
 
 An empty label is the same as no label throughout: Prometheus reads both as one series.
 """

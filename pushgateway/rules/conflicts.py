@@ -25,6 +25,7 @@ __all__ = [
     "in_group",
     "invalid_label_name",
     "invalid_metric_name",
+    "invalid_native",
     "other_type",
     "other_value",
     "own_type",
@@ -196,6 +197,11 @@ def invalid_label_name(name: str, label: str) -> str:
         f'collected metric "{shown(name)}" has a label with an invalid name: {shown(label)}; '
         f"expected {LABEL_NAME_RE} that does not start with __"
     )
+
+
+def invalid_native(name: str, labels: Labels, *, problem: str) -> str:
+    """Say that Prometheus would not take a native histogram; `problem` is a clause that says why."""
+    return f'collected metric "{shown(name)}" {_format(labels)} is an invalid native histogram: {problem}'
 
 
 def repeated_label(name: str, label: str) -> str:

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pushgateway.model import GroupingKey, Labels, MetricFamily, MetricType
+from pushgateway.model import GroupingKey, Histogram, Labels, MetricFamily, MetricType
 from pushgateway.names import TIME_FAMILIES, is_label_name, is_metric_name
-from pushgateway.rules import conflicts
+from pushgateway.rules import conflicts, native
 from pushgateway.rules.conflicts import Findings
 from pushgateway.rules.labels import identities as identities_of
 
@@ -43,7 +43,7 @@ def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
     Raises:
         InconsistentPushError: A sample has a timestamp; a metric or label name is outside the grammar or reserved; a
             series has a label twice; a histogram would get the label `le` or a summary `quantile`, from the body or the
-            key; two families have one name.
+            key; a native histogram is none that Prometheus takes; two families have one name.
     """
     findings = Findings()
     names = [family.name for family in families]
@@ -59,6 +59,8 @@ def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
             findings.add(conflicts.timestamp, family.name, stamped[0].labels)
         if family.name not in TIME_FAMILIES:
             _validate_labels(family, key, known=known, findings=findings)
+        if family.type in _HISTOGRAMS:
+            _validate_native(family, findings)
     findings.raise_any()
 
 
@@ -82,6 +84,12 @@ def _validate_labels(
     reserved = _RESERVED_LABELS.get(family.type)
     if reserved is not None and (reserved in key.shape or any(reserved in shape for shape in shapes)):
         findings.add(conflicts.reserved_label, family.name, reserved, type=family.type, in_key=reserved in key.shape)
+
+
+def _validate_native(family: MetricFamily, findings: Findings) -> None:
+    for metric in family.metrics:
+        if isinstance(metric, Histogram) and (found := native.problem(metric)):
+            findings.add(conflicts.invalid_native, family.name, metric.labels, problem=found)
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

@@ -22,6 +22,8 @@ from pushgateway.model import (
     Metric,
     MetricFamily,
     MetricType,
+    NativeBuckets,
+    NativeHistogram,
     Sample,
     Summary,
 )
@@ -122,6 +124,34 @@ class TestGroups:
                 MetricType.HISTOGRAM,
                 Histogram((), ((1.0, 1.5), (2.0, 2.0)), 0.0, 1e6),
                 {"labels": {}, "buckets": {"1": "1.5", "2": "2"}, "count": "1e+06", "sum": "0"},
+            ),
+            (
+                MetricType.HISTOGRAM,
+                Histogram(
+                    (),
+                    ((1.0, 2), (float("inf"), 9)),
+                    3.0,
+                    9,
+                    native=NativeHistogram(
+                        schema=1,
+                        zero_threshold=0.001,
+                        zero_count=2,
+                        negative=NativeBuckets(((0, 2),), (1, 1)),
+                        positive=NativeBuckets(((-1, 2), (1, 1)), (3, -3, 1)),
+                    ),
+                ),
+                {
+                    "labels": {},
+                    "buckets": [
+                        [1, "-1.4142135623730951", "-1", "2"],
+                        [1, "-1", "-0.7071067811865476", "1"],
+                        [3, "-0.001", "0.001", "2"],
+                        [0, "0.5", "0.7071067811865476", "3"],
+                        [0, "1.4142135623730951", "2", "1"],
+                    ],
+                    "count": "9",
+                    "sum": "3",
+                },
             ),
             (
                 MetricType.GAUGE_HISTOGRAM,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-import urllib.parse
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.harness import Gateway, Service, poll, require_program
-
-README = Path(__file__).parents[2] / "README.md"
+from tests.harness import Gateway, poll
+from tests.prometheus import Prometheus, Series, series
 
 GAUGE = b"# HELP backup_size_bytes Size of the last backup.\n# TYPE backup_size_bytes gauge\nbackup_size_bytes 1.5e9\n"
 HISTOGRAM = b"""# TYPE latency_seconds histogram
@@ -22,49 +18,6 @@ latency_seconds_bucket{le="+Inf"} 100
 latency_seconds_sum 125
 latency_seconds_count 100
 """
-
-Series = dict[frozenset[tuple[str, str]], float]
-
-
-class Prometheus(Service):
-    """A Prometheus server that scrapes one gateway every second, with its data in a directory of its own."""
-
-    name = "prometheus"
-
-    def __init__(self, gateway: Gateway) -> None:
-        super().__init__()
-        readme = re.search(r"```yaml\n(scrape_configs:.*?)```", README.read_text(), re.DOTALL)
-        assert readme, "the README has no scrape config"
-        scrape = readme[1].replace("127.0.0.1:9091", f"127.0.0.1:{gateway.port}")
-        assert scrape != readme[1], "the README's scrape config does not name the gateway's default address"
-        (self.directory / "prometheus.yml").write_text(
-            f"global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n{scrape}"
-        )
-
-    def command(self) -> list[str]:
-        """The command line that starts it."""
-        return [
-            require_program("prometheus"),
-            "--config.file=prometheus.yml",
-            "--storage.tsdb.path=data",
-            f"--web.listen-address=127.0.0.1:{self.port}",
-        ]
-
-    def query(self, expression: str) -> Series:
-        """Evaluate an expression now; return the value of each series by its labels, the name among them."""
-        reply = self.get(f"/api/v1/query?query={urllib.parse.quote(expression)}")
-        answer = json.loads(reply.body)
-        assert answer["status"] == "success", answer
-        return {frozenset(series["metric"].items()): float(series["value"][1]) for series in answer["data"]["result"]}
-
-    def eventually(self, expression: str, wanted: Series) -> None:
-        """Wait until an expression has exactly these series and values."""
-        poll(lambda: self.query(expression) == wanted, seconds=20, what=f"{expression} to be {wanted}")
-
-
-def series(value: float, **labels: str) -> Series:
-    """One expected series; `__name__` is given as `name`."""
-    return {frozenset(("__name__" if label == "name" else label, text) for label, text in labels.items()): value}
 
 
 @pytest.fixture(scope="module")

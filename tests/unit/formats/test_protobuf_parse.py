@@ -139,16 +139,16 @@ def test_damaged_bodies_are_read_or_refused(families: Sequence[MetricFamily], da
     assert isinstance(parse(bytes(body)), tuple)
 
 
-SMALL = dataclasses.replace(Limits(), samples=5, labels_per_series=2, name_bytes=4, value_bytes=8)
+SMALL = dataclasses.replace(Limits(), samples_per_push=5, labels_per_series=2, name_bytes=4, value_bytes=8)
 
 
 @pytest.mark.parametrize(
     ("families", "limit"),
     [
-        ([family(*[Sample((("a", str(at)),), 1.0) for at in range(6)])], "samples"),
-        ([family(name=f"n{at}") for at in range(6)], "samples"),
-        ([MetricFamily("h", MetricType.HISTOGRAM, "", (Histogram((), ((1.0, 1),) * 4, 1.0, 1),))], "samples"),
-        ([MetricFamily("s", MetricType.SUMMARY, "", (Summary((), ((0.5, 1.0),) * 4, 1.0, 1),))], "samples"),
+        ([family(*[Sample((("a", str(at)),), 1.0) for at in range(6)])], "samples-per-push"),
+        ([family(name=f"n{at}") for at in range(6)], "samples-per-push"),
+        ([MetricFamily("h", MetricType.HISTOGRAM, "", (Histogram((), ((1.0, 1),) * 4, 1.0, 1),))], "samples-per-push"),
+        ([MetricFamily("s", MetricType.SUMMARY, "", (Summary((), ((0.5, 1.0),) * 4, 1.0, 1),))], "samples-per-push"),
         (
             [
                 MetricFamily(
@@ -158,7 +158,7 @@ SMALL = dataclasses.replace(Limits(), samples=5, labels_per_series=2, name_bytes
                     (Histogram((), (), 1.0, 1, native=NativeHistogram(0, 0.0, 0, NativeBuckets(((0, 4),), (1,) * 4))),),
                 )
             ],
-            "samples",
+            "samples-per-push",
         ),
         ([family(Sample((("a", "1"), ("b", "1"), ("c", "1")), 1.0))], "labels-per-series"),
         ([family(Sample((("abcde", "1"),), 1.0))], "name-bytes"),
@@ -177,7 +177,7 @@ def test_what_is_beyond_a_limit_is_refused(families: Sequence[MetricFamily], lim
 
 def test_a_metric_of_many_tiny_fields_costs_no_more_than_the_limit() -> None:
     """Two bytes a message are counted before a hundred are spent on each: labels, buckets, spans and differences."""
-    limits = dataclasses.replace(Limits(), samples=1_000)
+    limits = dataclasses.replace(Limits(), samples_per_push=1_000)
     for inside in (
         b"\x0a\x00",
         b"\x3a\x84\x80\x08" + b"\x1a\x00" * 65_538,
@@ -207,4 +207,4 @@ def test_the_text_form_of_protobuf_is_for_people() -> None:
         'name: "x" type: GAUGE metric { label { name: "a" value: "é" } gauge { value: 1.0 } }',
         'name: "y" type: GAUGE',
     ]
-    assert render_as_text(body, compact=False).decode().split("\n\n")[1:] == ['name: "y"\ntype: GAUGE\n', ""]
+    assert render_as_text(body, compact=False).decode().endswith('\n}\n\nname: "y"\ntype: GAUGE\n\n')

@@ -31,25 +31,21 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from queue import SimpleQueue
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
-
-import structlog
 
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, LongWorkError, WouldBlockError
 from pushgateway.storage.base import Ticket
-from pushgateway.web.answers import ErrorAnswer, error_answer, limit_data
+from pushgateway.web.answers import INTERNAL, ErrorAnswer, Refused, Report, error_answer, limit_data, unreported
 
-__all__ = ["Bridge", "CountAnswer", "Lane", "choose_lane", "wire_headers"]
+__all__ = ["Bridge", "Lane", "choose_lane", "wire_headers"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Environ: TypeAlias = dict[str, Any]
 WSGIApplication: TypeAlias = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-
-log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_SECONDS: Final = 1
 """What a 503 asks for: the wait itself has already been the back-off."""
@@ -62,24 +58,6 @@ _SMALL_ENCODED_BYTES: Final = 8 << 10
 _MIDDLE_ENCODED_BYTES: Final = 64 << 10
 """The largest compressed bodies with which INLINE and BULK begin: about what their room comes down to. What turns out
 to need more room has cost no more than that room until then."""
-
-
-class CountAnswer(Protocol):
-    """Counts an answer that was not the application's."""
-
-    def __call__(self, *, method: str, path: str, code: int, limit: str = "") -> None:
-        """Count one.
-
-        Args:
-            method: "" where it is not known.
-            path: "" where it is not known.
-            code: The status; 0 where the connection was ended without an answer.
-            limit: The limit that was exceeded, if it was one.
-        """
-
-
-def _uncounted(*, method: str, path: str, code: int, limit: str = "") -> None:
-    """Count nothing."""
 
 
 class Lane(enum.Enum):
@@ -221,6 +199,7 @@ class Bridge:
 
     Args:
         app: The WSGI application. Of `environ` it may use, beside PEP 3333: ``RAW_URI`` (the target as sent),
+            ``pushgateway.begun`` (when the request was complete, on the clock of `time.monotonic`),
             ``pushgateway.ticket`` (a `Ticket`, or None: do not wait for other writers and let WouldBlockError pass),
             ``pushgateway.room_bytes`` (if it is there: let LongWorkError pass rather than parse a body that is larger
             when it is decompressed) and ``pushgateway.scratch`` (a dict that survives a second call of the same
@@ -229,7 +208,7 @@ class Bridge:
         threads: Threads of the pool.
         inline_store: `Store.inline`.
         route_prefix: The prefix of all paths, "" or ``/x``.
-        count: Counts the answers that are not the application's.
+        report: Is told of the answers that are not the application's.
     """
 
     def __init__(
@@ -240,9 +219,9 @@ class Bridge:
         threads: int,
         inline_store: bool,
         route_prefix: str = "",
-        count: CountAnswer = _uncounted,
+        report: Report = unreported,
     ) -> None:
-        self.count = count
+        self.report = report
         self._app = app
         self._limits = limits
         self._inline_store = inline_store
@@ -300,7 +279,7 @@ class Bridge:
                 lane = Lane.BULK
             except WouldBlockError:
                 lane = Lane.WRITER
-        ticket, begun = Ticket(), time.monotonic()
+        ticket, begun = Ticket(), environ["pushgateway.begun"]
         try:
             try:
                 return await self._in_thread(lane, environ, body, ticket, begun)
@@ -341,13 +320,6 @@ class Bridge:
             late: What it has waited for too long; "" if it was not to wait at all.
         """
         reason = f"{late} (limit {error.limit})" if late else str(error)
-        log.warning(
-            "request refused",
-            method=environ["REQUEST_METHOD"],
-            path=environ["PATH_INFO"],
-            source=environ["REMOTE_ADDR"],
-            err=reason,
-        )
         message = f"the gateway is busy: {reason}; nothing was stored, try again"
         return self._error(
             environ,
@@ -360,8 +332,7 @@ class Bridge:
 
     def _failed(self, environ: Environ) -> Response:
         """Answer 500 to the exception that is being handled."""
-        log.exception("unexpected error", method=environ["REQUEST_METHOD"], target=environ["RAW_URI"])
-        return self._error(environ, 500, "internal", "internal server error")
+        return self._error(environ, 500, INTERNAL, "internal server error")
 
     def _error(
         self,
@@ -373,10 +344,19 @@ class Bridge:
         limit: LimitError | None = None,
         retry_after_seconds: int = 0,
     ) -> Response:
-        name, data = "", None
-        if limit is not None:
-            name, data = limit.limit, limit_data(limit.limit, allowed=limit.allowed, seen=limit.seen)
-        self.count(method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], code=status, limit=name)
+        data = {} if limit is None else limit_data(limit.limit, allowed=limit.allowed, seen=limit.seen)
+        self.report(
+            Refused(
+                method=environ["REQUEST_METHOD"],
+                path=environ["PATH_INFO"],
+                status=status,
+                kind=word,
+                reason=message,
+                source=environ["REMOTE_ADDR"],
+                data=data,
+                duration_seconds=time.monotonic() - environ["pushgateway.begun"],
+            )
+        )
         accept = environ.get("HTTP_ACCEPT", "")
         answer = error_answer(status, word, message, accept=accept, data=data, retry_after_seconds=retry_after_seconds)
         return Response(status, wire_headers(answer), answer.body)
@@ -455,6 +435,7 @@ def make_environ(scope: Scope, body: bytes) -> Environ:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
+        "pushgateway.begun": time.monotonic(),
         "pushgateway.scratch": {},
     }
     for name, value in scope["headers"]:

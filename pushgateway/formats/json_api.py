@@ -1,8 +1,8 @@
-"""What do the bodies of ``/api/v1/status`` and ``/api/v1/metrics`` look like?
+"""What do the bodies of ``/api/v1/status``, ``/api/v1/metrics`` and ``/api/v1/failures`` look like?
 
 As those of the Go Pushgateway 1.11 (its README, "Query API", and observed): all numbers are strings, keys are sorted,
 and characters that matter in HTML are escaped. Differences: a gauge histogram is rendered as the histogram that it is;
-and a family that is named like a key of the group object moves aside: see `render_groups`.
+and a family that is named like a key of the group object moves aside: see `render_groups`. The failures are ours.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Final, TypeAlias
 
+from pushgateway.failures import Failure
 from pushgateway.formats.numbers import format_value
 from pushgateway.formats.protobuf import decode_metrics
 from pushgateway.model import (
@@ -29,9 +30,9 @@ from pushgateway.model import (
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
 from pushgateway.rules import group_labels, native
 
-__all__ = ["render_groups", "render_status"]
+__all__ = ["render_failures", "render_groups", "render_status"]
 
-_Json: TypeAlias = "str | int | bool | Mapping[str, _Json] | Sequence[_Json]"
+_Json: TypeAlias = "str | int | bool | float | Mapping[str, _Json] | Sequence[_Json] | None"
 
 # Keys of a group's object that are not families.
 _LABELS: Final = "labels"
@@ -86,6 +87,30 @@ def render_groups(groups: Iterable[GroupContents], *, zone: tzinfo | None = None
         google.protobuf.message.DecodeError: A stored body is damaged.
     """
     return _success("[" + ",".join(_dump(_group(contents, zone)) for contents in groups) + "]")
+
+
+def render_failures(failures: Iterable[Failure]) -> bytes:
+    """Render the body of ``/api/v1/failures``, whose numbers are numbers.
+
+    Args:
+        failures: As they are to be listed.
+    """
+    return _success("[" + ",".join(_dump(_failure(failure)) for failure in failures) + "]")
+
+
+def _failure(failure: Failure) -> _Json:
+    return {
+        "time": _time(failure.at_seconds, UTC),
+        "time_seconds": failure.at_seconds,
+        "group": None if failure.group is None else dict(failure.group),
+        "path": failure.path,
+        "method": failure.method,
+        "source": failure.source,
+        "status": failure.status,
+        "errorType": failure.kind,
+        "reason": failure.reason,
+        **failure.data,
+    }
 
 
 def _success(data: str) -> bytes:

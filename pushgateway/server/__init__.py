@@ -21,6 +21,7 @@ from pushgateway import __version__
 from pushgateway.bridge import Bridge
 from pushgateway.config import Config, Limits
 from pushgateway.errors import StartError
+from pushgateway.failures import FailureRing
 from pushgateway.server import logs
 from pushgateway.server.arbiter import Application, Arbiter
 from pushgateway.server.sockets import listen, systemd_sockets, url_of
@@ -70,7 +71,7 @@ def _start(config: Config) -> int:
 def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedStore) -> int:
     """Serve until stopped; ends in SystemExit, whose code is 0 or one of gunicorn's."""
     telemetry = Telemetry()
-    services = _Services(config, config.limits, prepared.url, telemetry, StatusBoard(), os.getpid())
+    services = _Services(config, config.limits, prepared.url, telemetry, StatusBoard(), FailureRing(), os.getpid())
     addresses = [url_of(sock) for sock in sockets]
     application = Application(services, sockets, workers=config.workers, worker_died=telemetry.fold_dead_worker)
     arbiter = Arbiter(application, supervisor=Supervisor.from_environment())
@@ -91,6 +92,7 @@ class _Services:
     storage_url: str
     telemetry: Telemetry
     board: StatusBoard
+    failures: FailureRing
     arbiter_pid: int
 
     def open(self) -> tuple[Bridge, Store]:
@@ -101,6 +103,7 @@ class _Services:
             config=self.config,
             clock=time.time,
             quit_gateway=self._quit,
+            failures=self.failures,
         )
         bridge = Bridge(
             app,
@@ -108,7 +111,7 @@ class _Services:
             threads=self.config.threads,
             inline_store=store.inline,
             route_prefix=self.config.route_prefix,
-            count=app.count_outside,
+            report=app.report_outside,
         )
         return bridge, store
 

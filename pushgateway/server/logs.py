@@ -1,7 +1,8 @@
 """How do log lines come out, our own and those of gunicorn and uvicorn?
 
 One line an event on standard error, as logfmt or JSON: ts, level, caller and msg as in the original, then what belongs
-to the event. The chatter of gunicorn and uvicorn about workers that come and go is only shown at level debug.
+to the event. What a client has sent may stand in any value; it ends no line, makes no key, and is cut. The chatter of
+gunicorn and uvicorn about workers that come and go is only shown at level debug.
 """
 
 from __future__ import annotations
@@ -25,10 +26,20 @@ _LEVELS: Final = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
 }
-_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""All but the line feed, which the renderer escapes itself."""
+_TRICKS: Final = "\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+"""What ends lines or changes their direction for some who show them, and what UTF-8 cannot hold."""
+
+_LOGFMT_ESCAPED: Final = re.compile(f"[\x00-\x09\x0b-\x1f{_TRICKS}]")
+"""The line feed is not among them: the renderer escapes it itself."""
+
+_JSON_ESCAPED: Final = re.compile(f"[{_TRICKS}]")
+
+_VALUE_CHARACTERS: Final = 4096
+_EXCEPTION_CHARACTERS: Final = 32_768
+"""A traceback is long, and ends with what it is about."""
 
 _LOGFMT: Final = structlog.processors.LogfmtRenderer(bool_as_flag=False)
+_JSON: Final = structlog.processors.JSONRenderer(ensure_ascii=False)
 
 
 def configure(*, level: str, log_format: str) -> None:
@@ -52,11 +63,8 @@ def configure(*, level: str, log_format: str) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _spell,
-            *(
-                [structlog.processors.JSONRenderer(ensure_ascii=False)]
-                if log_format == "json"
-                else [_printable, _LOGFMT]
-            ),
+            _bounded,
+            _json if log_format == "json" else _logfmt,
         ],
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -90,12 +98,32 @@ def _spell(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     return {**head, **event}
 
 
-def _printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Escape control characters: what a client sent may stand in a line, and must not look like another one."""
-    return {
-        key: _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value) if isinstance(value, str) else value
-        for key, value in event.items()
+def _bounded(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Cut what is too long to be read."""
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > _VALUE_CHARACTERS:
+            if key == "exception":
+                event[key] = value[-_EXCEPTION_CHARACTERS:]
+            else:
+                event[key] = f"{value[:_VALUE_CHARACTERS]}... ({len(value)} characters)"
+    return event
+
+
+def _logfmt(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    printable = {
+        key: _LOGFMT_ESCAPED.sub(_escape, value) if isinstance(value, str) else value for key, value in event.items()
     }
+    return _LOGFMT(logger, name, printable)
+
+
+def _json(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    text = _JSON(logger, name, event)
+    return _JSON_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text if isinstance(text, str) else text.decode())
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 class ServerLogger(GunicornLogger):

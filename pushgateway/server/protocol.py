@@ -16,7 +16,6 @@ Deadlines are not timers, which cost each request two heap operations; `Connecti
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import re
 from collections.abc import Iterable
@@ -25,17 +24,14 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
-import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from pushgateway.bridge import CountAnswer, wire_headers
+from pushgateway.bridge import wire_headers
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError
-from pushgateway.web.answers import error_answer, limit_data
+from pushgateway.web.answers import Refused, Report, error_answer, limit_data
 
 __all__ = ["Connection", "Connections"]
-
-log = structlog.get_logger(__name__)
 
 _LINGER_SECONDS: Final = 2.0
 """How long what a refused client still sends is read and dropped, so that it can read the answer instead of a reset."""
@@ -114,13 +110,13 @@ class Connection(HttpToolsProtocol):
     Args:
         limits: What connections and requests may use.
         neighbours: All connections of this worker.
-        count: Counts the answers that are given here.
+        report: Is told of the requests and connections that are refused here.
         kwargs: uvicorn's own.
     """
 
-    def __init__(self, *, limits: Limits, neighbours: Connections, count: CountAnswer, **kwargs: Any) -> None:
+    def __init__(self, *, limits: Limits, neighbours: Connections, report: Report, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._count = count
+        self._report = report
         self._limits = limits
         self._neighbours = neighbours
         self._head = bytearray()
@@ -133,6 +129,7 @@ class Connection(HttpToolsProtocol):
         self._idle_bytes = 0  # what the parser has been fed since it last got on: trailers, extensions of chunks
         self._refused = False
         self._draining = False
+        self._begun = 0.0  # when the request that is being read began
         self._deadline = math.inf
         self._unsent = 0  # what the client had not read at the last check
         self._unsent_since = 0.0
@@ -143,7 +140,8 @@ class Connection(HttpToolsProtocol):
         """Take the connection, at the cost of the one that has been silent longest if there are too many."""
         super().connection_made(transport)
         self._responses = _WholeResponses(transport)
-        self._deadline = self.loop.time() + self._limits.header_seconds
+        self._begun = self.loop.time()
+        self._deadline = self._begun + self._limits.header_seconds
         if len(self.connections) > self._neighbours.most:
             oldest = next(iter(self._neighbours.silent), None)
             if oldest is None:
@@ -151,7 +149,7 @@ class Connection(HttpToolsProtocol):
                 return
             self._neighbours.silent.pop(oldest)
             oldest.transport.close()
-            self._count(method="", path="", code=0, limit="connections")
+            oldest.report_end(LimitError("connections", allowed=self._neighbours.most))
         self._neighbours.silent[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -202,7 +200,7 @@ class Connection(HttpToolsProtocol):
             self._unsent, self._unsent_since = unsent, now
         elif now - self._unsent_since > self._limits.write_stall_seconds:
             self.transport.abort()
-            self._count(method="", path="", code=0, limit="write-stall-seconds")
+            self.report_end(LimitError("write-stall-seconds", allowed=self._limits.write_stall_seconds))
         if now <= self._deadline:
             return
         self._deadline = math.inf
@@ -238,7 +236,8 @@ class Connection(HttpToolsProtocol):
     def _collect(self, data: bytes) -> bytes:
         """Add to the head; feed it to the parser if it is complete. Returns what comes after it."""
         if not self._head:
-            self._deadline = min(self._deadline, self.loop.time() + self._limits.header_seconds)
+            self._begun = self.loop.time()
+            self._deadline = min(self._deadline, self._begun + self._limits.header_seconds)
             data = data.lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines before a request
         searched = max(0, len(self._head) - 3)
         self._head += data
@@ -408,14 +407,28 @@ class Connection(HttpToolsProtocol):
         method = self.scope["method"] if self._in_body else (self._method or self.parser.get_method()).decode("ascii")
         return method, unquote(self.url.partition(b"?")[0].decode("latin-1"), encoding="latin-1")
 
+    def report_end(self, reason: LimitError) -> None:
+        """Report that the connection was ended, not a request."""
+        self._report(self._describe(0, reason))
+
+    def _describe(self, status: int, reason: str | LimitError, method: str = "", path: str = "") -> Refused:
+        kind, data = "request", {}
+        if isinstance(reason, LimitError):
+            kind, data = "limit", limit_data(reason.limit, allowed=reason.allowed, seen=reason.seen)
+        return Refused(
+            method=method,
+            path=path,
+            status=int(status),
+            kind=kind,
+            reason=str(reason),
+            source=self.client[0] if self.client else "",
+            data=data,
+            duration_seconds=self.loop.time() - self._begun,
+        )
+
     def _refuse(self, status: HTTPStatus, reason: str | LimitError) -> None:
         """Answer instead of the application, then close; what the client still sends is dropped for a while."""
-        method, path = self._asked()
-        source = self.client[0] if self.client else ""
-        # What is malformed comes from scanners, who would fill the log; limits are for the operator to know of.
-        level = logging.WARNING if isinstance(reason, LimitError) else logging.DEBUG
-        log.log(level, "request refused", status=int(status), err=str(reason), method=method, path=path, source=source)
-        limit = reason.limit if isinstance(reason, LimitError) else ""
+        refused = self._describe(status, reason, *self._asked())
         self._refused = True
         self._head.clear()
         answering = self._answering()
@@ -425,13 +438,13 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
         if answering:
             # Pipelined: what we say now would be taken for the answer to an earlier request. That one is answered.
-            self._count(method=method, path=path, code=0, limit=limit)
+            self._report(refused._replace(status=0))
             self.cycle.keep_alive = False
             self._deadline = self.loop.time() + self._limits.request_seconds
             return
         accept = b",".join(value for name, value in self.headers if name == b"accept") if self._in_message else b""
-        self._count(method=method, path=path, code=int(status), limit=limit)
-        self.transport.write(_response(status, reason, self.server_state.default_headers, accept.decode("latin-1")))
+        self._report(refused)
+        self.transport.write(_response(refused, self.server_state.default_headers, accept.decode("latin-1")))
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self._deadline = self.loop.time() + _LINGER_SECONDS
@@ -440,14 +453,16 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-def _response(
-    status: HTTPStatus, reason: str | LimitError, headers: Iterable[tuple[bytes, bytes]], accept: str
-) -> bytes:
-    word, data = "request", None
-    if isinstance(reason, LimitError):
-        word, data = "limit", limit_data(reason.limit, allowed=reason.allowed, seen=reason.seen)
-    retry_after_seconds = _RETRY_AFTER_SECONDS if status is HTTPStatus.SERVICE_UNAVAILABLE else 0
-    answer = error_answer(status, word, str(reason), accept=accept, data=data, retry_after_seconds=retry_after_seconds)
+def _response(refused: Refused, headers: Iterable[tuple[bytes, bytes]], accept: str) -> bytes:
+    status = HTTPStatus(refused.status)
+    answer = error_answer(
+        status,
+        refused.kind,
+        refused.reason,
+        accept=accept,
+        data=refused.data,
+        retry_after_seconds=_RETRY_AFTER_SECONDS if status is HTTPStatus.SERVICE_UNAVAILABLE else 0,
+    )
     fields = (*headers, *wire_headers(answer), (b"connection", b"close"))
     lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % field for field in fields)]
     return b"\r\n".join(lines) + b"\r\n\r\n" + answer.body

@@ -100,7 +100,7 @@ class Worker(GunicornWorker):
                 Connection,
                 limits=limits,
                 neighbours=Connections(most=_affordable(limits.connections)),
-                count=self._bridge.count,
+                report=self._bridge.report,
             ),
             interface="asgi3",
             lifespan="off",

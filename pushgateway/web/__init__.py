@@ -11,24 +11,26 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
-import structlog
 from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException
 
 from pushgateway.config import Config
 from pushgateway.errors import LimitError, PushgatewayError, WouldBlockError
+from pushgateway.failures import FailureRing
 from pushgateway.storage.base import Store
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import api, body, lifecycle, push, responses, scrape, ui
+from pushgateway.web.answers import Refused
+from pushgateway.web.diagnosis import Diagnosis
+from pushgateway.web.environ import seconds_since_begin
 from pushgateway.web.handlers import Services
 from pushgateway.web.routing import Adapter, Table
 
 __all__ = ["Gateway", "create_app"]
 
-_log = structlog.get_logger(__name__)
-
 _HANDLERS: Final = {
+    "api.failures": "api/v1/failures",
     "api.metrics": "api/v1/metrics",
     "api.options": "api/v1/options",
     "api.status": "api/v1/status",
@@ -54,6 +56,7 @@ def create_app(
     config: Config,
     clock: Callable[[], float],
     quit_gateway: Callable[[], None],
+    failures: FailureRing | None = None,
 ) -> Gateway:
     """Make the gateway's application.
 
@@ -63,12 +66,15 @@ def create_app(
         config: The settings.
         clock: Returns the Unix time in seconds.
         quit_gateway: Starts the graceful stop and returns at once; called by /-/quit if that is enabled.
+        failures: Where refused pushes are listed; None for a list of this process alone.
 
     Returns:
         A WSGI application, safe to call in several threads at once.
     """
     app = Gateway()
-    app.extensions["pushgateway"] = Services(store, telemetry, config, clock, quit_gateway)
+    ring = FailureRing() if failures is None else failures
+    app.diagnosis = Diagnosis(ring=ring, config=config, clock=clock)
+    app.extensions["pushgateway"] = Services(store, telemetry, config, clock, quit_gateway, ring, app.diagnosis)
     for module in (push, scrape, api, lifecycle, ui):
         app.register_blueprint(module.bp)
     app.register_error_handler(PushgatewayError, app.answer_failure)
@@ -91,33 +97,34 @@ class Gateway(Flask):
     response_class = responses.Answer
     table: Table
     telemetry: Telemetry
+    diagnosis: Diagnosis
 
     def __init__(self) -> None:
         super().__init__("pushgateway.web", static_folder=None)
         self.session_interface = _NoSessions()
 
-    def count_outside(self, *, method: str, path: str, code: int, limit: str = "") -> None:
-        """Count an answer that was given to a request before it reached the application.
-
-        Args:
-            method: The HTTP method, "" if it is not known.
-            path: PATH_INFO, "" if it is not known.
-            code: The HTTP status; 0 if the connection was ended without an answer.
-            limit: The limit that was exceeded, "" if it was none.
-        """
-        if limit:
+    def report_outside(self, refused: Refused) -> None:
+        """Count, log and record a request that was answered, or ended, before it reached the application."""
+        limit = refused.data.get("limit")
+        if isinstance(limit, str):
             self.telemetry.count_refusal(limit)
-        if not code:
+        self.diagnosis.note_outside(refused)
+        if not refused.status:
             return
         try:
-            endpoint = self.table.match(path, method).endpoint
+            endpoint = self.table.match(refused.path, refused.method).endpoint
         except HTTPException:
             endpoint = ""
-        self.telemetry.count_request(handler=_HANDLERS.get(endpoint, _OUTSIDE), method=method, code=code)
+        word = _HANDLERS.get(endpoint, _OUTSIDE)
+        self.telemetry.count_request(handler=word, method=refused.method, code=refused.status)
 
     def create_url_adapter(self, request: Request | None) -> Adapter | None:
         """Match paths by our own table."""
-        return None if request is None else Adapter(self.table, request.environ)
+        if request is None:
+            return None
+        if "pushgateway.begun" not in request.environ:
+            seconds_since_begin(request.environ)  # which begins here, unless the bridge has said when
+        return Adapter(self.table, request.environ)
 
     def make_default_options_response(self) -> Response:
         """Answer OPTIONS with the methods of the path."""
@@ -131,6 +138,8 @@ class Gateway(Flask):
         word = _HANDLERS.get(request.endpoint or "")
         if _is_abandoned():
             return response
+        if response.status_code >= 400:
+            self.diagnosis.note_refusal(request.environ, response.status_code)
         if word is not None and not (request.method == "OPTIONS" and request.endpoint != "api.options"):
             self.telemetry.count_request(handler=word, method=request.method, code=response.status_code)
         return response
@@ -150,7 +159,7 @@ class Gateway(Flask):
 
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log what nobody foresaw."""
-        _log.error("unexpected error", method=request.method, path=request.path, exc_info=exc_info)
+        self.diagnosis.note_unexpected(request.environ, exc_info)
 
 
 def _is_abandoned() -> bool:

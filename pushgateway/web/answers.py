@@ -1,22 +1,26 @@
 """What does an error look like on the wire, whoever answers it?
 
 The application, the bridge before it and the protocol before that: each may have to refuse a request, and a client
-cannot tell who did. So all of them let `error_answer` write what they say.
+cannot tell who did. So all of them let `error_answer` write what they say; and the latter two report a `Refused`, so
+that the application counts, logs and records what it has not seen.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-__all__ = ["JSON", "PLAIN", "ErrorAnswer", "error_answer", "limit_data"]
+__all__ = ["INTERNAL", "JSON", "PLAIN", "ErrorAnswer", "Refused", "Report", "error_answer", "limit_data", "unreported"]
 
 JSON: Final = "application/json"
 PLAIN: Final = "text/plain; charset=utf-8"
+
+INTERNAL: Final = "internal"
+"""The kind of error that is a bug."""
 
 
 class ErrorAnswer(NamedTuple):
@@ -25,6 +29,41 @@ class ErrorAnswer(NamedTuple):
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+class Refused(NamedTuple):
+    """A request that was answered, or ended, without the application.
+
+    Attributes:
+        method: The HTTP method, "" if it is not known.
+        path: PATH_INFO, "" if it is not known.
+        status: The HTTP status; 0 if the connection was ended without an answer.
+        kind: The kind of error, `errorType` in JSON.
+        reason: What is wrong, as the answer says it.
+        source: The client's address, "" if it is not known.
+        data: What JSON tells beside the reason.
+        duration_seconds: Since the request began, as far as that is known.
+    """
+
+    method: str
+    path: str
+    status: int
+    kind: str
+    reason: str
+    source: str = ""
+    data: Mapping[str, object] = {}
+    duration_seconds: float = 0.0
+
+
+class Report(Protocol):
+    """Is told of each request that did not reach the application."""
+
+    def __call__(self, refused: Refused) -> None:
+        """Count it, log it, record it. Never raises, and never waits."""
+
+
+def unreported(refused: Refused) -> None:
+    """Report to nobody."""
 
 
 def error_answer(

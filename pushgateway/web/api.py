@@ -1,22 +1,30 @@
 """What does the JSON API tell, and to which web pages?
 
-Shapes and CORS headers are the original's (api/v1): any page may read, none may push, delete or wipe.
+Shapes and CORS headers are the original's (api/v1), and so are those of what it does not have (failures): any page may
+read, none may push, delete or wipe.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from flask import Blueprint, Response, request
 
+from pushgateway.errors import RequestError
+from pushgateway.failures import CAPACITY
 from pushgateway.formats import json_api
 from pushgateway.model import Wipe
+from pushgateway.values import shown
 from pushgateway.web import responses
 from pushgateway.web.handlers import services
 
 __all__ = ["bp"]
 
 bp = Blueprint("api", __name__)
+
+_FAILURES: Final = 100
+"""How many failures are told unless another number is asked for."""
 
 _CORS: Final = {
     "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Origin",
@@ -61,10 +69,26 @@ def metrics() -> Response:
     return _json(json_api.render_groups(services().store.groups()))
 
 
+@bp.get("/api/v1/failures", provide_automatic_options=False)
+def failures() -> Response:
+    """Tell which pushes and deletes were refused lately, newest first; ``?limit=10`` for fewer."""
+    return _json(json_api.render_failures(services().failures.recent(_limit())))
+
+
+def _limit() -> int:
+    text = request.args.get("limit", str(_FAILURES))
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= CAPACITY:
+        raise RequestError(f"limit {shown(text)} is not a whole number from 1 to {CAPACITY}")
+    return int(text)
+
+
 @bp.put("/api/v1/admin/wipe", provide_automatic_options=False)
 def wipe() -> Response:
     """Remove every group, at once; the answer means that they are gone."""
-    services().apply(Wipe(), request.environ)
+    at_hand = services()
+    at_hand.apply(Wipe(), request.environ)
+    if at_hand.diagnosis.wants_done():
+        at_hand.diagnosis.note_done(request.environ, 202, "all groups deleted")
     return responses.empty(202)
 
 

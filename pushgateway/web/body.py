@@ -13,7 +13,8 @@ from pushgateway import formats
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, LongWorkError, RequestError
 from pushgateway.formats import compression
-from pushgateway.web.handlers import Environ, services
+from pushgateway.web.environ import Environ
+from pushgateway.web.handlers import services
 
 __all__ = ["read", "refuse_undecodable"]
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import cast
 
 from flask import current_app
 
 from pushgateway.config import Config
+from pushgateway.failures import FailureRing
 from pushgateway.model import Change
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
+from pushgateway.web.diagnosis import Diagnosis
+from pushgateway.web.environ import Environ
 
-__all__ = ["Environ", "Services", "services"]
-
-Environ: TypeAlias = dict[str, object]
-"""A WSGI environment. Keys of this gateway's own are `pushgateway.ticket`, `pushgateway.scratch` and
-`pushgateway.room_bytes`, which the bridge sets, and `pushgateway.path`, the path without the route prefix."""
+__all__ = ["Services", "services"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,8 @@ class Services:
         config: The settings.
         clock: Unix time in seconds.
         quit_gateway: Starts the graceful stop and returns at once.
+        failures: The pushes that were refused lately.
+        diagnosis: Is told what becomes of requests.
     """
 
     store: Store
@@ -37,6 +38,8 @@ class Services:
     config: Config
     clock: Callable[[], float]
     quit_gateway: Callable[[], None]
+    failures: FailureRing
+    diagnosis: Diagnosis
 
     def apply(self, change: Change, environ: Environ) -> None:
         """Apply a change, waiting for other writers as the request says.

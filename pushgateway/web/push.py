@@ -12,7 +12,6 @@ expired has been answered: its work ends where it is.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
@@ -20,13 +19,11 @@ from typing import Final, cast
 import structlog
 from flask import Blueprint, Response, request
 
-from pushgateway import formats, grouping
-from pushgateway.config import Config, Limits
+from pushgateway import formats
+from pushgateway.config import Config
 from pushgateway.errors import (
-    GroupingKeyError,
     InconsistentPushError,
     LongWorkError,
-    ParseError,
     RequestError,
     StoreBusyError,
     StoreError,
@@ -37,15 +34,14 @@ from pushgateway.model import Delete, GroupingKey, MetricFamily, Push, Refusal
 from pushgateway.preparation import prepare_push, prepare_refusal
 from pushgateway.storage.base import Ticket
 from pushgateway.web import body, responses
-from pushgateway.web.handlers import Environ, Services, services
+from pushgateway.web.environ import Environ, grouping_key, seconds_since_begin
+from pushgateway.web.handlers import Services, services
 
 __all__ = ["bp"]
 
 bp = Blueprint("push", __name__)
 
 _log = structlog.get_logger(__name__)
-
-_METRICS: Final = "/metrics/"
 
 _LINE_WORK: Final = 10
 _LABEL_BYTES: Final = 64
@@ -81,7 +77,6 @@ def push() -> Response:
     """Store the families of the body in the group of the path; the answer means that they are on disk."""
     at_hand, environ = services(), request.environ
     scratch = _scratch(environ)
-    started = cast(float, scratch.setdefault("started", time.perf_counter()))
     answered = True
     try:
         prepared = _once(scratch, lambda: _prepare(at_hand, environ))
@@ -89,18 +84,16 @@ def push() -> Response:
     except WouldBlockError:
         answered = False
         raise
-    except (RequestError, StoreError) as error:
-        if not _abandoned(environ):
-            _log_refusal(error, environ)
-        raise
     finally:
         if answered:
             at_hand.telemetry.observe_push(
                 method=request.method,
                 size_bytes=_size_bytes(environ),
-                duration_seconds=time.perf_counter() - started,
+                duration_seconds=seconds_since_begin(environ),
             )
-    return responses.empty(202 if at_hand.config.disable_consistency_check else 200)
+    status = 202 if at_hand.config.disable_consistency_check else 200
+    _note_push(at_hand, environ, status, prepared.change)
+    return responses.empty(status)
 
 
 @bp.delete("/metrics/job/<path:rest>")
@@ -108,8 +101,10 @@ def push() -> Response:
 def delete() -> Response:
     """Remove the group of the path; the answer means that it is gone, or was never there."""
     at_hand, environ = services(), request.environ
-    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(environ, at_hand.config.limits))))
+    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(environ, at_hand.config))))
     at_hand.apply(prepared.change, environ)
+    if at_hand.diagnosis.wants_done():
+        at_hand.diagnosis.note_done(environ, 202, "group deleted")
     return responses.empty(202)
 
 
@@ -139,7 +134,7 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
             raise StoreBusyError("the time for this request is over; nothing was stored")
 
     config = at_hand.config
-    key = _key(environ, config.limits)
+    key = _key(environ, config)
     format_ = formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
     data = body.read(environ, config.limits, check=go_on)
     if _work(data, key, format_) > _allowed_work(environ):
@@ -188,11 +183,9 @@ def _abandoned(environ: Environ) -> bool:
     return ticket is not None and ticket.expired
 
 
-def _key(environ: Environ, limits: Limits) -> GroupingKey:
+def _key(environ: Environ, config: Config) -> GroupingKey:
     # PEP 3333: the percent-decoded bytes of the path, each as the latin-1 character of the same number.
-    return grouping.parse(
-        cast(str, environ["pushgateway.path"]).removeprefix(_METRICS).encode("latin-1"), limits=limits
-    )
+    return grouping_key(cast(str, environ["pushgateway.path"]), config)
 
 
 def _apply(at_hand: Services, environ: Environ, prepared: _Prepared) -> None:
@@ -218,20 +211,17 @@ def _apply(at_hand: Services, environ: Environ, prepared: _Prepared) -> None:
         raise prepared.refused
 
 
-def _log_refusal(error: RequestError | StoreError, environ: Environ) -> None:
-    """Log in the words of the original, by which people search their logs."""
-    told = {"method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"], "source": environ.get("REMOTE_ADDR", "")}
-    match error:
-        case InconsistentPushError():
-            _log.error("pushed metrics are invalid or inconsistent with existing metrics", err=str(error), **told)
-        case GroupingKeyError():
-            _log.debug("failed to parse URL", err=str(error), **told)
-        case ParseError():
-            _log.error("failed to parse text", err=str(error), line=error.line, **told)
-        case StoreError():
-            _log.error("push not stored", err=error.reason, **told)
-        case _:
-            _log.error("push refused", err=str(error), **told)
+def _note_push(at_hand: Services, environ: Environ, status: int, change: Push | Refusal | Delete) -> None:
+    """Log what was stored, at level debug."""
+    if isinstance(change, Push) and at_hand.diagnosis.wants_done():
+        at_hand.diagnosis.note_done(
+            environ,
+            status,
+            "metrics persisted",
+            bytes=int(cast(str, environ.get("CONTENT_LENGTH") or 0)),
+            families=len(change.families),
+            samples=sum(family.samples for family in change.families),
+        )
 
 
 def _size_bytes(environ: Environ) -> int:

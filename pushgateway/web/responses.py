@@ -26,7 +26,8 @@ from pushgateway.errors import (
     StoreUnwritableError,
     UnsupportedMediaError,
 )
-from pushgateway.web.answers import PLAIN, error_answer, limit_data
+from pushgateway.web.answers import INTERNAL, PLAIN, error_answer, limit_data
+from pushgateway.web.diagnosis import remember
 
 __all__ = ["Answer", "allow", "empty", "failure", "generic", "plain"]
 
@@ -66,7 +67,7 @@ _INCONSISTENT: Final = "pushed metrics are invalid or inconsistent with existing
 
 def failure(error: PushgatewayError) -> Response:
     """Return the answer to an error of a lower layer, as text or JSON as the current request asks."""
-    kind = next((_TABLE[one] for one in type(error).__mro__ if one in _TABLE), _Kind(500, "internal"))
+    kind = next((_TABLE[one] for one in type(error).__mro__ if one in _TABLE), _Kind(500, INTERNAL))
     if isinstance(error, LimitError) and error.limit.endswith("-bytes"):
         kind = kind._replace(status=413)
     return _error(
@@ -87,7 +88,7 @@ def generic(error: HTTPException) -> Response:
             response.headers["Allow"] = allow(methods or ())
             return response
         case 500:
-            return _error(500, "internal", "internal server error")
+            return _error(500, INTERNAL, "internal server error")
     return _error(error.code or 500, "request", error.name)
 
 
@@ -114,6 +115,7 @@ def _error(
     data: Mapping[str, object] | None = None,
     retry_after_seconds: int = 0,
 ) -> Response:
+    remember(request.environ, kind=word, reason=message, data=data)
     accept = request.environ.get("HTTP_ACCEPT", "")
     answer = error_answer(status, word, message, accept=accept, data=data, retry_after_seconds=retry_after_seconds)
     return Answer(answer.body, status=answer.status, headers=answer.headers)

@@ -12,8 +12,9 @@ from typing import Final
 from flask import Blueprint, Response, render_template, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
+from pushgateway.failures import Failure
 from pushgateway.formats import protobuf
-from pushgateway.model import GroupContents, Labels
+from pushgateway.model import GroupContents, GroupingKey, Labels
 from pushgateway.web import responses
 from pushgateway.web.handlers import services
 
@@ -26,6 +27,9 @@ GROUPS_PER_PAGE: Final = 200
 
 FAMILIES_PER_GROUP: Final = 100
 """Keeps one group of 60 000 families from being a page of 7 MB; the API tells them all."""
+
+FAILURES_PER_PAGE: Final = 10
+"""The newest; the API tells them all."""
 
 _TYPES: Final = {
     ".css": "text/css",
@@ -64,6 +68,17 @@ class _Group:
     hidden: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """One refused push, as the page shows it; `target` is its group, or its path if that names none."""
+
+    at: str
+    target: str
+    source: str
+    status: int
+    reason: str
+
+
 @bp.get("/")
 @bp.get("/status")
 def status() -> Response:
@@ -82,6 +97,7 @@ def status() -> Response:
         build=at_hand.telemetry.build,
         flags=at_hand.config.flags,
         started=_time(at_hand.telemetry.started_at_seconds),
+        failures=[_failure(one) for one in at_hand.failures.recent(FAILURES_PER_PAGE)],
         unwritable=at_hand.store.unwritable_reason(),
         # Relative, so that the page works behind any prefix and proxy.
         telemetry_path=at_hand.config.telemetry_path.lstrip("/"),
@@ -127,6 +143,16 @@ def _group(contents: GroupContents) -> _Group:
             for block in contents.families[:FAMILIES_PER_GROUP]
         ],
         hidden=max(0, len(contents.families) - FAMILIES_PER_GROUP),
+    )
+
+
+def _failure(failure: Failure) -> _Failure:
+    return _Failure(
+        at=_time(failure.at_seconds),
+        target=f"{failure.method} {failure.path if failure.group is None else GroupingKey.of(failure.group)}",
+        source=failure.source,
+        status=failure.status,
+        reason=failure.reason,
     )
 
 

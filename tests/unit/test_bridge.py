@@ -15,13 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import structlog.testing
 
 from pushgateway import bridge as bridge_module
 from pushgateway.bridge import Bridge, Lane, choose_lane, make_environ
 from pushgateway.config import Limits
 from pushgateway.errors import LongWorkError, WouldBlockError
 from pushgateway.storage.base import Ticket
+from pushgateway.web.answers import Refused
 
 Environ = dict[str, Any]
 View = Callable[[Environ], bytes]
@@ -548,24 +548,30 @@ def test_waiting_bodies_are_limited() -> None:
         assert run(talk(bridge)) == [503, 200, 200]
 
 
-def test_own_answers_are_counted_logged_and_json_when_asked_for() -> None:
-    """What the bridge answers by itself is counted, leaves a line in the log, and is JSON for those who want it."""
-    counted: list[tuple[str, str, int, str]] = []
-
-    def count(*, method: str, path: str, code: int, limit: str = "") -> None:
-        counted.append((method, path, code, limit))
+def test_own_answers_are_reported_and_json_when_asked_for() -> None:
+    """What the bridge answers by itself is reported with all that is known, and is JSON for those who want it."""
+    reported: list[Refused] = []
 
     def view(environ: Environ) -> bytes:
         raise ZeroDivisionError if environ["REQUEST_METHOD"] == "GET" else WouldBlockError("taken")
 
     limits = replace(LIMITS, waiting_requests=0)
-    bridge = Bridge(application(view), limits=limits, threads=1, inline_store=True, count=count)
-    with structlog.testing.capture_logs() as lines:
-        answer = run(ask(bridge, headers=[(b"accept", b"application/json")]))
+    bridge = Bridge(application(view), limits=limits, threads=1, inline_store=True, report=reported.append)
+    answer = run(ask(bridge, headers=[(b"accept", b"application/json")]))
     bridge.close()
-    assert counted == [("POST", "/metrics/job/a", 503, "waiting-requests")]
-    assert [(line["log_level"], line["path"]) for line in lines] == [("warning", "/metrics/job/a")]
+    assert answer.headers["content-type"] == "application/json"
     told = json.loads(answer.body)
+    (refused,) = reported
+    assert refused.duration_seconds > 0
+    assert refused._replace(duration_seconds=0) == Refused(
+        method="POST",
+        path="/metrics/job/a",
+        status=503,
+        kind="limit",
+        reason=told["error"],
+        source="127.0.0.1",
+        data={"limit": "waiting-requests", "allowed": 0},
+    )
     assert (told["errorType"], told["limit"], told["allowed"]) == ("limit", "waiting-requests", 0)
 
 

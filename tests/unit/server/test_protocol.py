@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn import Config as UvicornConfig
@@ -15,6 +14,7 @@ from uvicorn.server import ServerState
 
 from pushgateway.config import Limits
 from pushgateway.server.protocol import Connection, Connections
+from pushgateway.web.answers import Refused
 
 LIMITS = Limits(body_bytes=1000, header_bytes=500, header_seconds=10.0, request_seconds=60.0, write_stall_seconds=30.0)
 HEALTH = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -73,8 +73,7 @@ class Side:
     most: int = 10
     requests: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
-    counted: list[tuple[str, str, int]] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    reported: list[Refused] = field(default_factory=list)
     now: float = 0.0
 
     def __post_init__(self) -> None:
@@ -97,20 +96,13 @@ class Side:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    def count(self, *, method: str, path: str, code: int, limit: str = "") -> None:
-        """Keep what is counted: answers, and limits that were exceeded."""
-        if code:
-            self.counted.append((method, path, code))
-        if limit:
-            self.refused.append(limit)
-
     def connect(self) -> tuple[Connection, Transport]:
         """Open a connection."""
         config = UvicornConfig(self.app, log_config=None, ws="none", interface="asgi3", lifespan="off")
         connection = Connection(
             limits=self.limits,
             neighbours=self.neighbours,
-            count=self.count,
+            report=self.reported.append,
             config=config,
             server_state=self.state,
             app_state={},
@@ -402,45 +394,49 @@ def test_refused_body_of_a_pipelined_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "counted"),
+    ("sent", "method", "path", "status"),
     [
         (
             b"PUT /metrics/job/%C3%BC?x HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n",
-            ("PUT", "/metrics/job/\xc3\xbc", 413),
+            "PUT",
+            "/metrics/job/\xc3\xbc",
+            413,
         ),
-        (b"FOO /x HTTP/1.1\r\nHost: x\r\nHost: x\r\n", ("FOO", "/x", 400)),
+        (b"FOO /x HTTP/1.1\r\nHost: x\r\nHost: x\r\n", "FOO", "/x", 400),
         (
             message("POST", b"x" * 2000, chunk=600)[:-5].partition(b"\r\n\r\n")[0] + b"\r\n",
-            ("POST", "/metrics/job/a", 413),
+            "POST",
+            "/metrics/job/a",
+            413,
         ),
     ],
 )
-def test_refusals_are_counted_logged_and_json_when_asked_for(sent: bytes, counted: tuple[str, str, int]) -> None:
-    """A request that is refused here is counted with its path, is a line in the log, and is JSON if asked for."""
-    body = message("POST", b"x" * 2000, chunk=600).partition(b"\r\n\r\n")[2] if counted[0] == "POST" else b""
+def test_refusals_are_reported_and_json_when_asked_for(sent: bytes, method: str, path: str, status: int) -> None:
+    """A request that is refused here is reported with its path, its reason and its time, and is JSON if asked for."""
+    body = message("POST", b"x" * 2000, chunk=600).partition(b"\r\n\r\n")[2] if method == "POST" else b""
 
     async def talk(side: Side) -> None:
         connection, transport = side.connect()
-        with structlog.testing.capture_logs() as lines:
-            connection.data_received(sent + b"Accept: application/json\r\n\r\n" + body)
-            await settle()
-        assert side.counted == [counted]
-        assert side.refused == (["body-bytes"] if counted[2] == 413 else [])
-        level = "warning" if counted[2] == 413 else "debug"
-        assert [(line["log_level"], line["path"]) for line in lines] == [(level, counted[1])]
-        told = json.loads(transport.written.partition(b"\r\n\r\n")[2])
-        assert told["status"] == "error"
-        assert told["errorType"] == ("limit" if counted[2] == 413 else "request")
+        connection.data_received(sent + b"Accept: application/json\r\n\r\n" + body)
+        await settle()
+        head, _, answer = transport.written.partition(b"\r\n\r\n")
+        assert b"\r\ncontent-type: application/json\r\n" in head
+        told = json.loads(answer)
+        assert (told["status"], told["errorType"]) == ("error", "limit" if status == 413 else "request")
+        (refused,) = side.reported
+        assert (refused.method, refused.path, refused.status, refused.kind) == (method, path, status, told["errorType"])
+        assert (refused.reason, refused.data.get("limit")) == (told["error"], told.get("limit"))
+        assert refused.duration_seconds > 0
 
     drive(talk)
 
 
-def test_refusals_before_the_headers_are_complete_are_counted() -> None:
-    """What is refused before anybody knows its path is counted without one."""
+def test_refusals_before_the_headers_are_complete_are_reported() -> None:
+    """What is refused before anybody knows its path is reported without one."""
 
     async def talk(side: Side) -> None:
         connection, _ = side.connect()
         connection.data_received(b"what?\r\n\r\n")
-        assert side.counted == [("", "", 400)]
+        assert [(one.method, one.path, one.status) for one in side.reported] == [("", "", 400)]
 
     drive(talk)

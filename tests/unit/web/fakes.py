@@ -11,6 +11,7 @@ from werkzeug.test import Client, TestResponse
 
 from pushgateway.config import Config
 from pushgateway.errors import StoreError, StoreUnreadableError
+from pushgateway.failures import FailureRing
 from pushgateway.model import (
     Change,
     Delete,
@@ -139,12 +140,14 @@ class Site:
         self.telemetry = Telemetry()
         self.now = NOW
         self.quits = 0
+        self.failures = FailureRing()
         self.app: Gateway = create_app(
             store=store or self.store,
             telemetry=self.telemetry,
             config=Config(**settings),
             clock=lambda: self.now,
             quit_gateway=self._quit,
+            failures=self.failures,
         )
         self._client = Client(self.app, TestResponse)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from pushgateway import __version__
 from pushgateway.model import Wipe
 from tests.unit.web.fakes import Site
@@ -78,3 +80,50 @@ def test_the_api_is_counted(site: Site) -> None:
         ("api/v1/options", "options", "200"): 1,
         ("wipe", "put", "202"): 1,
     }
+
+
+def test_failures_tells_what_was_refused(site: Site) -> None:
+    """/api/v1/failures lists refused pushes, newest first, with all that is known and in both forms of time."""
+    assert site.get("/api/v1/failures").json == {"status": "success", "data": []}
+    site.push("job/a/instance/b", b"x 1\ny\n", environ={"REMOTE_ADDR": "192.0.2.7"})
+    site.push("job/a/l")
+    reply = site.get("/api/v1/failures")
+    assert reply.headers["Content-Type"] == "application/json"
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert reply.json is not None
+    newest, oldest = reply.json["data"]
+    assert (newest["group"], newest["errorType"]) == (None, "grouping_key")
+    assert oldest.pop("reason").startswith("text format parsing error in line 2: ")
+    assert oldest == {
+        "time": "2023-11-14T22:13:20.25Z",
+        "time_seconds": 1_700_000_000.25,
+        "group": {"instance": "b", "job": "a"},
+        "path": "/metrics/job/a/instance/b",
+        "method": "POST",
+        "source": "192.0.2.7",
+        "status": 400,
+        "errorType": "parse",
+        "line": 2,
+        "family": "y",
+    }
+
+
+def test_failures_are_as_many_as_asked_for(site: Site) -> None:
+    """`limit` says how many failures are listed, the newest ones; without it 100."""
+    for number in range(120):
+        site.push(f"job/{number}", b"x\n")
+    for query, many in (("", 100), ("?limit=3", 3), ("?limit=0512", 120)):
+        reply = site.get(f"/api/v1/failures{query}")
+        assert reply.json is not None
+        jobs = [one["group"]["job"] for one in reply.json["data"]]
+        assert jobs == [str(number) for number in range(119, 119 - many, -1)]
+
+
+@pytest.mark.parametrize("limit", ["", "0", "513", "-1", "1.5", "abc", "1" * 5000, "00009999", "%D9%A3", "%FF"])
+def test_a_limit_that_is_none(site: Site, limit: str) -> None:
+    """Any other limit is 400, and the answer says what was expected."""
+    reply = site.get(f"/api/v1/failures?limit={limit}")
+    assert reply.status_code == 400
+    assert reply.text.endswith(" is not a whole number from 1 to 512\n")
+    assert len(reply.text) < 300
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"

@@ -157,25 +157,6 @@ def test_errors_of_the_store_have_their_answers(site: Site, error: Exception, st
     assert site.counted() == {("push", "post", str(status)): 1}
 
 
-@pytest.mark.parametrize(
-    ("target", "body", "level", "event"),
-    [
-        ("job/a", b"x 1\nx 1\n", "error", "pushed metrics are invalid or inconsistent with existing metrics"),
-        ("job/a", b"x\n", "error", "failed to parse text"),
-        ("job/a/l", b"x 1\n", "debug", "failed to parse URL"),
-        ("job/full", b"x 1\n", "error", "push not stored"),
-    ],
-)
-def test_what_is_not_stored_is_logged(site: Site, target: str, body: bytes, level: str, event: str) -> None:
-    """Each push that is not stored leaves one line in the original's words, with its path and the reason."""
-    site.store.write_error = StoreUnwritableError("disk full") if target == "job/full" else None
-    with structlog.testing.capture_logs() as lines:
-        reply = site.push(target, body)
-    (line,) = lines
-    assert (line["log_level"], line["event"], line["path"]) == (level, event, f"/metrics/{target}")
-    assert line["err"] in reply.text
-
-
 def test_several_reasons_are_listed(site: Site) -> None:
     """Several findings come as a list, one a line, as in the original."""
     site.store.write_error = InconsistentPushError(["first", "second"])

@@ -20,6 +20,7 @@ from pushgateway.errors import (
     UnsupportedMediaError,
     WouldBlockError,
 )
+from pushgateway.web.answers import Refused
 from pushgateway.web.responses import failure
 from tests.unit.web.fakes import Site
 
@@ -155,5 +156,5 @@ def test_automatic_answers_are_not_counted(site: Site) -> None:
 )
 def test_answers_given_before_the_application_are_counted(site: Site, method: str, path: str, word: str) -> None:
     """What the bridge or the protocol refuses counts for the view it was meant for, or for the server."""
-    site.app.count_outside(method=method, path=path, code=503)
+    site.app.report_outside(Refused(method=method, path=path, status=503, kind="limit", reason="too many"))
     assert site.counted() == {(word, method.lower() or "unknown", "503"): 1}

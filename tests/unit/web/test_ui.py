@@ -151,3 +151,17 @@ def test_a_group_of_many_families_is_cut(site: Site) -> None:
     site.push("job/a", b"".join(b"x%03d 1\n" % number for number in range(150)))
     text = " ".join(Page(site.get("/").text).text.split())
     assert ("x099 untyped 1" in text, "x100" in text, "and 50 more" in text) == (True, False, True)
+
+
+def test_recent_failures_are_shown(site: Site) -> None:
+    """The newest refused pushes stand on the page with their reasons, escaped; without any there is no such table."""
+    assert "Recent failures" not in site.get("/status").text
+    for number in range(12):
+        site.push(f"job/{number}", b"<b>\n")
+    site.push("job/<i>/l", b"x 1\n")
+    text = site.get("/status").text
+    assert "Recent failures" in text
+    assert text.count("text format parsing error") == 9
+    assert "POST {job=&#34;11&#34;}" in text
+    assert "POST /metrics/job/&lt;i&gt;/l" in text
+    assert "<b>" not in text

@@ -1,0 +1,46 @@
+"""What does a request's WSGI environment hold beside what PEP 3333 says?
+
+    pushgateway.begun       when the request was complete, on the clock of `time.monotonic`; from the bridge
+    pushgateway.ticket      its place in the queue of writers, None for none; from the bridge
+    pushgateway.room_bytes  how large its decompressed body may be here; from the bridge
+    pushgateway.scratch     a dict that survives a second call of the same request; from the bridge
+    pushgateway.path        PATH_INFO without the route prefix; from the routing
+    pushgateway.refusal     what the client is about to be told is wrong; from the error handlers
+
+Of what the bridge sets, a plain WSGI server sets nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final, TypeAlias, cast
+
+from pushgateway import grouping
+from pushgateway.config import Config
+from pushgateway.model import GroupingKey
+
+__all__ = ["PUSHES", "Environ", "grouping_key", "seconds_since_begin"]
+
+Environ: TypeAlias = dict[str, object]
+
+PUSHES: Final = "/metrics/"
+"""What the paths of all groups begin with."""
+
+
+def seconds_since_begin(environ: Environ) -> float:
+    """Return how long ago the request was complete; without a bridge that is when this was first asked."""
+    now = time.monotonic()
+    return now - cast(float, environ.setdefault("pushgateway.begun", now))
+
+
+def grouping_key(path: str, config: Config) -> GroupingKey:
+    """Return the group that a path names.
+
+    Args:
+        path: As in `pushgateway.path`: percent-decoded bytes, each as the latin-1 character of the same number.
+        config: The settings.
+
+    Raises:
+        RequestError: As `grouping.parse` does.
+    """
+    return grouping.parse(path.removeprefix(PUSHES).encode("latin-1"), limits=config.limits)

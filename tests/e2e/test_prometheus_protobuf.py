@@ -61,7 +61,7 @@ def test_a_native_histogram_answers_quantiles(gateway: Gateway, prometheus: Prom
 def test_a_float_histogram_answers_too(gateway: Gateway, prometheus: Prometheus) -> None:
     """Counts that are no integers, as recording rules make them, arrive as they are."""
     native = NativeHistogram(
-        2, 0.0, 0.5, NativeBuckets(((0, 1),), counts=(1.25,)), NativeBuckets(((0, 1),), counts=(2.0,))
+        2, 0.001, 0.5, NativeBuckets(((0, 1),), counts=(1.25,)), NativeBuckets(((0, 1),), counts=(2.0,))
     )
     histogram = Histogram((), (), -1.5, 3.75, native=native)
     pushed(gateway, "job/floats", MetricFamily("balance", MetricType.GAUGE_HISTOGRAM, "", (histogram,)))

@@ -11,6 +11,7 @@ import sys
 __all__ = ["main"]
 
 _NEEDED = (
+    "backports.zstd" if sys.version_info < (3, 14) else "compression.zstd",
     "click",
     "cramjam",
     "flask",

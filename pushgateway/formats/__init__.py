@@ -24,7 +24,7 @@ __all__ = [
     "request_encoding",
 ]
 
-ContentEncoding: TypeAlias = Literal["gzip", "zstd", "identity"]
+ContentEncoding: TypeAlias = Literal["gzip", "snappy", "zstd", "identity"]
 """The values of Content-Encoding that are read or written here; identity is the absence of the header."""
 
 
@@ -71,7 +71,11 @@ def request_encoding(content_encoding: str) -> ContentEncoding:
         return "identity"
     if encoding in {"gzip", "x-gzip"}:  # the same, by RFC 9110, section 8.4.1.3
         return "gzip"
-    raise UnsupportedMediaError("Content-Encoding", content_encoding, expected="one of gzip, identity")
+    if encoding == "zstd":
+        return "zstd"
+    if encoding == "snappy":  # in its framing format, as client_python sends it
+        return "snappy"
+    raise UnsupportedMediaError("Content-Encoding", content_encoding, expected="one of gzip, snappy, zstd, identity")
 
 
 _OFFERED: Final[tuple[ContentEncoding, ...]] = ("identity", "zstd", "gzip")

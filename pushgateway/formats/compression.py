@@ -1,26 +1,32 @@
 """How is a pushed body inflated without letting it fill the memory, and how is an answer compressed?
 
 Bodies come from anyone. Inflating stops at the limit and not after it, so a bomb costs no more than an honest body of
-the limit's size. The standard library's zlib inflates, since it can be told where to stop.
+the limit's size: gzip by zlib and zstd by libzstd, both told where to stop; snappy a chunk of at most 64 KiB at a time.
 
 Answers are large, and compressing one costs more than the rest of its scrape. For 20 000 samples, 1.7 MB, measured by
-tests/benchmarks/bench_compression.py:
+tests/benchmarks/bench_compression.py (docs/explanation/compression.md has the whole table):
 
-    gzip by zlib 6       17.9 ms  281 KB      gzip by zlib-ng 2    5.8 ms  282 KB      gzip by isal 1   2.2 ms  275 KB
-    gzip by zlib 1        8.6 ms  306 KB      gzip by cramjam 1    4.1 ms  285 KB      gzip by isal 0   2.6 ms  394 KB
-    zstd by cramjam 3     5.0 ms  290 KB      zstd by cramjam 1    2.5 ms  245 KB
+    gzip by zlib 6       23.2 ms  281 KB      gzip by zlib-ng 2    7.9 ms  282 KB      gzip by isal 1   2.5 ms  275 KB
+    gzip by zlib 1        9.9 ms  306 KB      gzip by cramjam 1    5.8 ms  285 KB      gzip by isal 0   2.6 ms  394 KB
+    zstd by cramjam 1     3.6 ms  245 KB      zstd by libzstd 3    4.9 ms  294 KB      zstd by libzstd 1  2.7 ms  245 KB
 
 All of them let other threads run.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Protocol
 
 import cramjam
 from isal import isal_zlib
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats import ContentEncoding
@@ -28,12 +34,24 @@ from pushgateway.formats import ContentEncoding
 __all__ = ["compress", "decompress"]
 
 _CHUNK_BYTES: Final = 1 << 14
-"""How much zlib is given at a time. It copies what follows the end of a gzip member, so a body of many small members
-would cost its length squared if it were given whole."""
+"""How much a decompressor is given at a time. It copies what follows the end of a member, so a body of many small
+members would cost its length squared if it were given whole."""
 
 _GZIP_FORMAT: Final = 31
 _GZIP_HEADER_BYTES: Final = 10
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_ZSTD_OPTIONS: Final[Mapping[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
+"""8 MiB, the most that a frame may ask a server to keep of it (RFC 9659)."""
+
+_SNAPPY_BEGIN: Final = b"\xff\x06\x00\x00sNaPpY"
+_SNAPPY_HEAD_BYTES: Final = 4
+_SNAPPY_DATA: Final = (0x00, 0x01)
+_SNAPPY_SKIPPABLE: Final = 0x80
+"""Chunk types from here on hold no data: padding, what later versions add, and the beginning of another stream."""
+
+_EOF: Final = "unexpected EOF"
 
 
 def decompress(
@@ -43,64 +61,125 @@ def decompress(
 
     Args:
         data: The body as it came.
-        encoding: How it is encoded, gzip or identity, from `request_encoding`. Concatenated gzip members are read as
-            one body.
+        encoding: How it is encoded, from `request_encoding`. Concatenated gzip members, zstd frames and snappy streams
+            are read as one body.
         limit_bytes: How many decoded bytes there may be; nothing beyond is inflated.
-        check: Called before every 16 KiB of `data` and every gzip member, of which a body may have millions; what it
-            raises ends the work. None for no call.
+        check: Called before every 16 KiB of `data` and every member or chunk, of which a body may have millions; what
+            it raises ends the work. None for no call.
 
     Raises:
-        ParseError: The body is not in this encoding, or is cut short. Messages are those of the original, but for less
-            than a header that is no gzip data: that is said here too, where the original finds it cut short.
+        ParseError: The body is not in this encoding, or is cut short. Messages about gzip and snappy are those of the
+            original, but for less than a header that is no gzip data: that is said here too, where the original finds
+            it cut short.
         LimitError: There are more than `limit_bytes` bytes in it.
     """
-    if encoding != "identity":
-        return _inflate(data, limit_bytes, check)
-    if len(data) > limit_bytes:
-        raise LimitError("decoded-bytes", allowed=limit_bytes, seen=len(data))
-    return data
-
-
-def _inflate(data: bytes, limit_bytes: int, check: Callable[[], None] | None) -> bytes:
-    if not data:
-        raise ParseError("EOF", hint="Content-Encoding is gzip, but the body is empty")
+    if encoding == "identity":
+        if len(data) > limit_bytes:
+            raise LimitError("decoded-bytes", allowed=limit_bytes, seen=len(data))
+        return data
     parts: list[bytes] = []
     room = limit_bytes
-    position = 0
-    member = None
-    while position < len(data):
-        if check is not None:
-            check()
-        if member is None:
-            _check_header(data[position : position + _GZIP_HEADER_BYTES])
-            member = zlib.decompressobj(wbits=_GZIP_FORMAT)
-        chunk = data[position : position + _CHUNK_BYTES]
-        try:
-            part = member.decompress(chunk, room + 1)
-        except zlib.error as error:
-            raise _parse_error(error) from None
+    for part in _snappy_chunks(data, check) if encoding == "snappy" else _members(data, encoding, limit_bytes, check):
         room -= len(part)
         if room < 0:
             raise LimitError("decoded-bytes", allowed=limit_bytes)
         parts.append(part)
+    return b"".join(parts)
+
+
+class _Member(Protocol):
+    """One gzip member or zstd frame on its way to bytes; zlib's and zstd's own classes."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether its end has been seen."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows its end."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return what data inflates to, at most `max_length` bytes of it."""
+
+
+def _members(
+    data: bytes, encoding: ContentEncoding, limit_bytes: int, check: Callable[[], None] | None
+) -> Iterator[bytes]:
+    """Yield what members inflate to, one byte more than the limit at most."""
+    if not data:
+        raise ParseError("EOF", hint=f"Content-Encoding is {encoding}, but the body is empty")
+    begin = _begin_gzip if encoding == "gzip" else _begin_zstd
+    room = limit_bytes
+    position = 0
+    member: _Member | None = None
+    while position < len(data):
+        if check is not None:
+            check()
+        if member is None:
+            member = begin(data[position : position + _GZIP_HEADER_BYTES])
+        chunk = data[position : position + _CHUNK_BYTES]
+        try:
+            part = member.decompress(chunk, room + 1)
+        except (zlib.error, zstd.ZstdError) as error:
+            raise _parse_error(error) from None
+        room -= len(part)
+        yield part
         position += len(chunk) - len(member.unused_data)
         if member.eof:
             member = None
     if member is not None:
-        raise ParseError("unexpected EOF", hint="the gzip data is cut short")
-    return b"".join(parts)
+        raise ParseError(_EOF, hint=f"the {encoding} data is cut short")
 
 
-def _check_header(header: bytes) -> None:
+def _begin_gzip(header: bytes) -> _Member:
     if not header.startswith(_GZIP_MAGIC[: len(header)]):
         raise ParseError("gzip: invalid header", hint="Content-Encoding is gzip, but this is no gzip data")
     if len(header) < _GZIP_HEADER_BYTES:
-        raise ParseError("unexpected EOF", hint="the gzip data is cut short")
+        raise ParseError(_EOF, hint="the gzip data is cut short")
+    return zlib.decompressobj(wbits=_GZIP_FORMAT)
 
 
-def _parse_error(error: zlib.error) -> ParseError:
-    """Translate zlib's error to the original's words; only zlib's text says what is wrong."""
+def _begin_zstd(header: bytes) -> _Member:
+    # Skippable frames (RFC 8878, section 3.1.2) have one of sixteen other beginnings; the library knows them.
+    if not header.startswith(_ZSTD_MAGIC[: len(header)]) and header[1:4] != b"\x2a\x4d\x18":
+        raise ParseError("zstd: invalid header", hint="Content-Encoding is zstd, but this is no zstd data")
+    return zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
+
+
+def _snappy_chunks(data: bytes, check: Callable[[], None] | None) -> Iterator[bytes]:
+    """Yield what the chunks of a framed stream inflate to, 64 KiB each at most.
+
+    The format: https://github.com/google/snappy/blob/main/framing_format.txt. The library is given a chunk at a time,
+    each as a stream of its own, since it cannot be told where to stop; it looks at the checksums.
+    """
+    if data and not data.startswith(_SNAPPY_BEGIN[: len(data)]):
+        hint = "Content-Encoding is snappy, but this is no data in snappy's framing format"
+        raise ParseError("snappy: corrupt input", hint=hint)
+    position = 0
+    while position < len(data):
+        if check is not None:
+            check()
+        end = position + _SNAPPY_HEAD_BYTES + int.from_bytes(data[position + 1 : position + 4], "little")
+        if position + _SNAPPY_HEAD_BYTES > len(data) or end > len(data):
+            raise ParseError(_EOF, hint="the snappy data is cut short")
+        kind = data[position]
+        if kind in _SNAPPY_DATA:
+            try:
+                yield bytes(cramjam.snappy.decompress(_SNAPPY_BEGIN + data[position:end]))
+            except cramjam.DecompressionError as error:
+                raise ParseError("snappy: corrupt input", hint=str(error)) from None
+        elif kind < _SNAPPY_SKIPPABLE:
+            raise ParseError("snappy: unsupported input", hint=f"a chunk has the unknown type {kind:#04x}")
+        position = end
+
+
+def _parse_error(error: Exception) -> ParseError:
+    """Translate a library's error to the original's words; only the library's text says what is wrong."""
     reason = str(error)
+    if isinstance(error, zstd.ZstdError):
+        if "too much memory" in reason:
+            reason = "a frame's window may have 8 MiB (RFC 9659): compress without --long"
+        return ParseError("zstd: corrupt input", hint=reason)
     if "header" in reason:
         return ParseError("gzip: invalid header", hint=reason)
     if "check" in reason:
@@ -121,5 +200,5 @@ def compress(data: bytes, encoding: ContentEncoding) -> bytes:
     if encoding == "gzip":
         return isal_zlib.compress(data, 1, wbits=_GZIP_FORMAT)
     if encoding == "zstd":
-        return bytes(cramjam.zstd.compress(data, level=1))
+        return zstd.compress(data, level=1)
     return data

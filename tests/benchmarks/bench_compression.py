@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 import cramjam
+from backports import zstd
 
 from pushgateway.formats import text
 from pushgateway.model import MetricFamily, MetricType, Sample
@@ -58,6 +59,7 @@ def compressors() -> dict[str, Compressor]:
         found |= {f"gzip {name} {level}": zlib_like(imported, level) for level in levels}
     for name, codec, levels in (("gzip", cramjam.gzip, (1, 2, 6)), ("zstd", cramjam.zstd, (1, 3))):
         found |= {f"{name} cramjam {level}": functools.partial(codec.compress, level=level) for level in levels}
+    found |= {f"zstd zstd {level}": functools.partial(zstd.compress, level=level) for level in (-1, 1, 3)}
     return found
 
 

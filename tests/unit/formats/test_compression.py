@@ -1,16 +1,28 @@
+import contextlib
 import gzip
+import random
 import tracemalloc
 import zlib
 
 import cramjam
 import pytest
+from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pushgateway.errors import LimitError, ParseError
+from pushgateway.formats import ContentEncoding
 from pushgateway.formats.compression import compress, decompress
 
 MEMBER = gzip.compress(b"x 1\n")
+FRAME = zstd.compress(b"x 1\n", options={zstd.CompressionParameter.checksum_flag: 1})
+STREAM = bytes(cramjam.snappy.compress(b"x 1\n"))
+ENCODE = {
+    "gzip": gzip.compress,
+    "zstd": zstd.compress,
+    "snappy": lambda data: bytes(cramjam.snappy.compress(data)),
+}
+ENCODINGS: tuple[ContentEncoding, ...] = ("gzip", "zstd", "snappy")
 
 
 def inflate(data: bytes, *, limit_bytes: int = 1 << 20) -> bytes:
@@ -21,20 +33,102 @@ def inflate(data: bytes, *, limit_bytes: int = 1 << 20) -> bytes:
 def test_compressed_answers_decompress(data: bytes) -> None:
     """What is compressed is gzip or zstd that others read, and identity changes nothing."""
     assert gzip.decompress(compress(data, "gzip")) == data
-    assert bytes(cramjam.zstd.decompress(compress(data, "zstd"))) == data
+    assert zstd.decompress(compress(data, "zstd")) == data
     assert compress(data, "identity") is data
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS)
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
-def test_concatenated_members_are_one_body(parts: list[bytes]) -> None:
-    """Gzip members one after the other are read as one body."""
-    assert inflate(b"".join(map(gzip.compress, parts))) == b"".join(parts)
+def test_concatenated_members_are_one_body(encoding: ContentEncoding, parts: list[bytes]) -> None:
+    """Gzip members, zstd frames and snappy streams one after the other are read as one body."""
+    assert decompress(b"".join(map(ENCODE[encoding], parts)), encoding, limit_bytes=1 << 20) == b"".join(parts)
 
 
-def test_large_bodies_cross_the_borders_of_chunks() -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_large_bodies_cross_the_borders_of_chunks(encoding: ContentEncoding) -> None:
     """A body whose compressed form is longer than a chunk comes out whole, also when members meet inside one."""
-    part = b"".join(b"%d %d\n" % (number, number * 7919 % 10007) for number in range(30_000))
-    assert inflate(gzip.compress(part) + gzip.compress(part), limit_bytes=2 * len(part)) == part * 2
+    part = random.Random(1).randbytes(50_000) + b"".join(
+        b"%d %d\n" % (number, number * 7919) for number in range(30_000)
+    )
+    encoded = ENCODE[encoding](part)
+    assert decompress(encoded + encoded, encoding, limit_bytes=2 * len(part)) == part * 2
+    for at in (len(encoded) - 1, len(encoded) // 2, 20, 5, 2):
+        with pytest.raises(ParseError):
+            decompress(encoded[:at], encoding, limit_bytes=2 * len(part))
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "hint"),
+    [
+        (b"", "EOF", "the body is empty"),
+        (b"x 1\n", "zstd: invalid header", "no zstd data"),
+        (MEMBER, "zstd: invalid header", "no zstd data"),
+        (FRAME[:3], "unexpected EOF", "cut short"),
+        (FRAME[:-1], "unexpected EOF", "cut short"),
+        (FRAME[:-4] + b"\0\0\0\0", "zstd: corrupt input", "checksum"),
+        (FRAME + b"trailing garbage", "zstd: invalid header", "no zstd data"),
+        (FRAME[:6] + b"\xff" * 20, "zstd: corrupt input", "Unable to decompress"),
+    ],
+)
+def test_what_is_no_zstd_data_is_refused(data: bytes, message: str, hint: str) -> None:
+    """Each kind of damage says what is wrong."""
+    with pytest.raises(ParseError) as caught:
+        decompress(data, "zstd", limit_bytes=1 << 20)
+    assert caught.value.message == message
+    assert hint in caught.value.hint
+
+
+def test_a_zstd_frame_may_not_ask_for_a_large_window() -> None:
+    """What a frame has a server remember is limited to 8 MiB, and the refusal says so (RFC 9659)."""
+    wide = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.enable_long_distance_matching: 1}
+    with pytest.raises(ParseError) as caught:
+        decompress(zstd.compress(bytes(32 << 20), options=wide), "zstd", limit_bytes=64 << 20)
+    assert "8 MiB" in caught.value.hint
+    assert decompress(zstd.compress(bytes(8 << 20), level=19), "zstd", limit_bytes=8 << 20) == bytes(8 << 20)
+
+
+def test_skippable_frames_of_zstd_are_skipped() -> None:
+    """A frame that holds no data (RFC 8878, section 3.1.2) may stand before, between and behind others."""
+    nothing = b"\x5a\x2a\x4d\x18\x03\x00\x00\x00abc"
+    assert decompress(nothing + FRAME + nothing + FRAME + nothing, "zstd", limit_bytes=99) == b"x 1\nx 1\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "hint"),
+    [
+        (b"x 1\n", "snappy: corrupt input", "framing format"),
+        (bytes(cramjam.snappy.compress_raw(b"x 1\n")), "snappy: corrupt input", "framing format"),
+        (STREAM[:-1], "unexpected EOF", "cut short"),
+        (STREAM[:12], "unexpected EOF", "cut short"),
+        (STREAM[:4], "unexpected EOF", "cut short"),
+        (STREAM[:-4] + b"zzzz", "snappy: corrupt input", "checksum"),
+        (STREAM + b"\x02\x00\x00\x00", "snappy: unsupported input", "0x02"),
+        (STREAM[:10] + b"\x00\x06\x00\x00aaaa\xff\xff", "snappy: corrupt input", "snappy"),
+    ],
+)
+def test_what_is_no_snappy_data_is_refused(data: bytes, message: str, hint: str) -> None:
+    """Each kind of damage says what is wrong; the block format, which has no frame, is one."""
+    with pytest.raises(ParseError) as caught:
+        decompress(data, "snappy", limit_bytes=1 << 20)
+    assert caught.value.message == message
+    assert hint in caught.value.hint
+
+
+def test_padding_of_snappy_is_skipped_and_nothing_is_an_empty_body() -> None:
+    """Chunks without data mean nothing, and no chunks at all are an empty push, as for the original."""
+    padding = b"\xfe\x02\x00\x00ab\x80\x00\x00\x00"
+    assert decompress(STREAM + padding + STREAM, "snappy", limit_bytes=99) == b"x 1\nx 1\n"
+    assert decompress(b"", "snappy", limit_bytes=99) == b""
+    assert decompress(STREAM[:10], "snappy", limit_bytes=99) == b""
+
+
+@given(st.sampled_from(ENCODINGS), st.binary(max_size=40), st.binary(max_size=8), st.integers(0, 40))
+def test_damage_is_refused_or_harmless(encoding: ContentEncoding, data: bytes, other: bytes, at: int) -> None:
+    """A body in which some bytes are others is refused with our own error, or read."""
+    encoded = ENCODE[encoding](data)
+    damaged = encoded[:at] + other + encoded[at + len(other) :]
+    with contextlib.suppress(ParseError, LimitError):
+        assert len(decompress(damaged, encoding, limit_bytes=1 << 20)) <= 1 << 20
 
 
 @pytest.mark.parametrize(
@@ -67,9 +161,10 @@ def test_what_is_no_gzip_data_is_refused_with_the_original_words(data: bytes, me
 
 def test_a_caller_can_end_the_work() -> None:
     """The check runs before every chunk and every member, and what it raises comes out."""
-    calls = []
-    decompress(MEMBER * 10, "gzip", limit_bytes=100, check=lambda: calls.append(1))
-    assert len(calls) == 10
+    for encoding, data, expected in (("gzip", MEMBER, 10), ("zstd", FRAME, 10), ("snappy", STREAM, 20)):
+        calls: list[int] = []
+        decompress(data * 10, encoding, limit_bytes=100, check=lambda: calls.append(1))  # type: ignore[arg-type] # noqa: B023
+        assert len(calls) == expected
 
     def give_up() -> None:
         raise TimeoutError
@@ -80,10 +175,11 @@ def test_a_caller_can_end_the_work() -> None:
 
 @pytest.mark.parametrize("limit_bytes", [0, 1, 3])
 def test_the_limit_is_exact(limit_bytes: int) -> None:
-    """A body of the limit's size passes and one byte more does not, in either encoding."""
+    """A body of the limit's size passes and one byte more does not, in any encoding."""
     fits, more = b"x" * limit_bytes, b"x" * (limit_bytes + 1)
-    for encoding in ("gzip", "identity"):
-        encoded = [compress(fits, encoding), compress(more, encoding)]
+    for encoding in (*ENCODINGS, "identity"):
+        encode = ENCODE.get(encoding, bytes)
+        encoded = [encode(fits), encode(more)]
         assert decompress(encoded[0], encoding, limit_bytes=limit_bytes) == fits
         with pytest.raises(LimitError) as caught:
             decompress(encoded[1], encoding, limit_bytes=limit_bytes)
@@ -96,14 +192,14 @@ def test_the_limit_counts_all_members_together() -> None:
         inflate(MEMBER + MEMBER, limit_bytes=7)
 
 
-def test_a_bomb_is_refused_without_being_inflated() -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_bomb_is_refused_without_being_inflated(encoding: ContentEncoding) -> None:
     """A body that would inflate to 64 times the limit takes little more memory than the limit before it is refused."""
-    layer = zlib.compressobj(9, wbits=31)
-    bomb = b"".join(layer.compress(bytes(1 << 20)) for _ in range(64)) + layer.flush()
+    bomb = ENCODE[encoding](bytes(64 << 20))
     tracemalloc.start()
     try:
         with pytest.raises(LimitError):
-            inflate(bomb, limit_bytes=1 << 20)
+            decompress(bomb, encoding, limit_bytes=1 << 20)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -210,7 +210,9 @@ def steps(draw: st.DrawFn) -> Step:
     method = draw(st.sampled_from(("PUT", "PUT", "POST", "POST", "POST", "DELETE")))
     if method == "DELETE":
         return Step(method, draw(paths()))
-    return Step(method, draw(paths()), draw(bodies()), gzip=draw(st.integers(0, 4)) == 0)
+    return Step(
+        method, draw(paths()), draw(bodies()), gzip=draw(st.integers(0, 4)) == 0, protobuf=draw(st.integers(0, 4)) == 0
+    )
 
 
 def sequences() -> st.SearchStrategy[list[Step]]:

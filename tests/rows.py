@@ -13,6 +13,7 @@ A row's keys::
     steps     requests in order, each {put|post|delete|wipe = path, body, latin1, headers, status, error, line}
     body      short for one POST to job/a (also latin1, headers, status, error, line); `lines` are then without the
               labels job and instance
+    protobuf  instead of body: messages in protobuf's text format, sent as delimited protobuf; `hex`: its bytes
     refused   short for: the push is refused by the consistency check, and the group has only a failure time
     lines     all exposed sample lines with a job label, in order, but for the two push times
     groups    labels of push_time_seconds -> "pushed" | "refused" (never pushed) | "failed" (pushed, and refused once)
@@ -30,13 +31,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import text_format
 
+from pushgateway.formats.protobuf import MetricFamilyMessage
+from pushgateway.formats.protobuf_encode import encode_varint
 from tests.exposition import Exposition, Line
 from tests.harness import Reply, Service, poll
 
-__all__ = ["DATA", "FLAG_SETS", "Row", "cases", "check_row", "load", "show"]
+__all__ = ["DATA", "FLAG_SETS", "PROTOBUF", "Row", "cases", "check_row", "load", "show"]
 
 DATA = Path(__file__).parent / "data" / "contract"
+PROTOBUF = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 TIMES = ("push_time_seconds", "push_failure_time_seconds")
 
 FLAG_SETS: Mapping[str, tuple[str, ...]] = {
@@ -111,17 +116,25 @@ def read_row(raw: dict[str, Any]) -> Row:
 def read_step(raw: Mapping[str, Any]) -> Step:
     """Normalise one request."""
     method = next(verb for verb in ("put", "post", "delete", "wipe") if verb in raw)
-    body = raw["latin1"].encode("latin-1") if "latin1" in raw else raw.get("body", "").encode()
     error = raw.get("error", ())
     return Step(
         method.upper(),
         raw[method],
-        body,
-        raw.get("headers", {}),
+        _body(raw),
+        ({"Content-Type": PROTOBUF} if {"protobuf", "hex"} & raw.keys() else {}) | raw.get("headers", {}),
         raw.get("status", 202 if method in ("delete", "wipe") else 200),
         (error,) if isinstance(error, str) else tuple(error),
         raw.get("line"),
     )
+
+
+def _body(raw: Mapping[str, Any]) -> bytes:
+    if "protobuf" in raw:
+        messages = [text_format.Parse(text, MetricFamilyMessage()).SerializeToString() for text in raw["protobuf"]]
+        return b"".join(encode_varint(len(message)) + message for message in messages)
+    if "hex" in raw:
+        return bytes.fromhex(raw["hex"])
+    return raw["latin1"].encode("latin-1") if "latin1" in raw else raw.get("body", "").encode()
 
 
 def cases(file: str) -> list[Any]:

@@ -12,6 +12,12 @@ def test_body(service: Service, row: Row) -> None:
     check_row(service, row)
 
 
+@pytest.mark.parametrize(("service", "row"), cases("protobuf.toml"), indirect=["service"])
+def test_protobuf(service: Service, row: Row) -> None:
+    """Section C2: what each body in delimited protobuf is answered with, and what is exposed of it."""
+    check_row(service, row)
+
+
 @pytest.mark.parametrize(("service", "row"), cases("pushes.toml"), indirect=["service"])
 def test_push(service: Service, row: Row) -> None:
     """Section D: what a sequence of pushes and deletions stores."""

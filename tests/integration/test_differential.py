@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 from collections import Counter
 from collections.abc import Callable
@@ -7,11 +8,13 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from pushgateway.errors import RequestError
+from pushgateway.formats import protobuf, text
 from tests.data.contract.differences import DIFFERENCES, MALFORMED, Outcome, Step
 from tests.exposition import Exposition
 from tests.harness import Gateway, Original, Service
 from tests.pushes import sequences
-from tests.rows import TIMES
+from tests.rows import PROTOBUF, TIMES
 
 BOUNDED = settings(
     max_examples=400,
@@ -89,10 +92,8 @@ def outcome(service: Service, step: Step) -> Outcome:
         if service.name == "prometheus-pushgateway":
             service.push("job/fence", b"", method="PUT")
     else:
-        body = gzip.compress(step.body) if step.gzip else step.body
-        reply = service.push(
-            step.path, body, method=step.method, headers={"Content-Encoding": "gzip"} if step.gzip else {}
-        )
+        body, headers = wire(step)
+        reply = service.push(step.path, body, method=step.method, headers=headers)
     scrape = service.get("/metrics")
     if scrape.status != 200:
         return Outcome(reply.status, reply.text, scrape.status)
@@ -116,6 +117,17 @@ def outcome(service: Service, step: Step) -> Outcome:
         tuple((family.name, family.type) for family in families),
         tuple((family.name, family.help or "") for family in families),
     )
+
+
+def wire(step: Step) -> tuple[bytes, dict[str, str]]:
+    """Return the body of a step as it is sent, and its headers."""
+    body, headers = step.body, {}
+    if step.protobuf:
+        with contextlib.suppress(RequestError):
+            body, headers = protobuf.render(text.parse(body)), {"Content-Type": PROTOBUF}
+    if step.gzip:
+        body, headers = gzip.compress(body), headers | {"Content-Encoding": "gzip"}
+    return body, headers
 
 
 def reduced(name: str, value: str) -> str:

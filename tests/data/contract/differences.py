@@ -25,6 +25,8 @@ class Step:
     path: str
     body: bytes = b""
     gzip: bool = False
+    protobuf: bool = False
+    """Whether the body is sent as delimited protobuf, if our parser of text can read it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from tests.rows import PROTOBUF, TIMES
 
 BODIES = {
     "job/a": b'# HELP c Rows.\n# TYPE c counter\nc{a="b"} 3\nc 1e99\n# TYPE g gauge\ng -0.5\nplain NaN\n',
-    "job/b/zone/eu%20west": b'# TYPE c counter\nc 5\n# TYPE s summary\ns{quantile="0.5"} 1\ns_sum 2\ns_count 3\n',
+    "job/b/zone/eu%20west": b"# HELP c Rows.\n# TYPE c counter\nc 5\n"
+    b'# TYPE s summary\ns{quantile="0.5"} 1\ns_sum 2\ns_count 3\n',
     "job@base64/w6k": b'# TYPE h histogram\nh_bucket{le="1"} 2\nh_bucket{le="+Inf"} 3\nh_sum 4\nh_count 3\n',
 }
 
@@ -51,7 +52,7 @@ def pushed(body: bytes) -> dict[str, MetricFamily]:
 def test_a_scrape_in_protobuf_has_what_the_originals_has(filled: tuple[Gateway, Original]) -> None:
     """Families, types, help, labels with the empty instance, and values are the same; families are sorted by name."""
     ours, theirs = (scraped(service).body for service in filled)
-    assert repr(pushed(ours)) == repr(pushed(theirs))
+    assert list(map(repr, pushed(ours).values())) == list(map(repr, pushed(theirs).values()))
     assert len(pushed(ours)) == 7
     names = [family.name for family in protobuf.parse(ours)]
     assert names == sorted(names)

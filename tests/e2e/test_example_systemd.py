@@ -182,7 +182,7 @@ def test_what_it_keeps_is_private(deployed: Deployed) -> None:
     assert owner != 0
     assert (state.stat().st_uid, state.stat().st_mode & 0o777) == (owner, 0o700)
     assert (state / "pushgateway.db").stat().st_mode & 0o077 == 0
-    counters = list(Path(f"/proc/{deployed.main_pid()}/root/dev/shm").iterdir())
+    counters = list(Path(f"/proc/{deployed.main_pid()}", "root", "dev", "shm").iterdir())
     assert [path.name[:16] for path in counters] == ["pushgateway-tmp-"]
     assert not Path("/dev/shm", counters[0].name).exists()
 

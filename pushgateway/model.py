@@ -233,6 +233,8 @@ class Push:
         checked: False applies the push although it conflicts with what is stored, and marks what conflicts as suspect.
         contradictory: Whether an unchecked push conflicts in itself (a series twice, names that collide); then all of
             its families are suspect.
+        family_times: When families were pushed, where that is known better than by `received_at_seconds`: they come
+            from another gateway. None if it is not.
     """
 
     key: GroupingKey
@@ -242,6 +244,7 @@ class Push:
     series: bytes
     checked: bool = True
     contradictory: bool = False
+    family_times: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ The process that starts the workers calls `prepare_store`; each worker calls `op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
-from pushgateway.errors import ConfigError
+from pushgateway.errors import CommandError, ConfigError
 from pushgateway.limits import Limits
 from pushgateway.model import MetricType
 from pushgateway.storage.base import Store, Ticket
@@ -23,6 +25,7 @@ from pushgateway.storage.copies import Contents, check_copy, copy_store
 from pushgateway.storage.prepare import PreparedStore, prepare_file, prepare_temporary
 from pushgateway.storage.restoration import Restored, restore_store
 from pushgateway.storage.sqlite import SqliteStore
+from pushgateway.storage.sqlite_files import in_use, log_problem
 from pushgateway.storage.status import StatusBoard
 from pushgateway.values import shown
 
@@ -35,6 +38,7 @@ __all__ = [
     "Ticket",
     "check_copy",
     "copy_store",
+    "join_store",
     "open_store",
     "parse_url",
     "prepare_store",
@@ -113,3 +117,34 @@ def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], l
     store = SqliteStore(path, board=board, own=own, limits=limits)
     store.open()
     return store
+
+
+@contextmanager
+def join_store(
+    path: str, *, own: Mapping[str, MetricType], limits: Limits = _STANDARD, prepare: bool
+) -> Iterator[Store]:
+    """Open a store in a process that is no gateway, beside one that may be running on it.
+
+    Never call it in a process that has the store open: see `prepare_store`.
+
+    Args:
+        path: The store's file.
+        own: As in `open_store`.
+        limits: As in `open_store`.
+        prepare: Whether to create the store, or bring it up to date, if no gateway is running on it.
+
+    Raises:
+        CommandError: A gateway is running on it whose log was removed.
+        StartError: The store cannot be used; see `prepare_file`.
+    """
+    url = f"{_SQLITE}//{os.path.abspath(path)}"
+    used = os.path.exists(path) and in_use(path)
+    if used and (problem := log_problem(path)):
+        raise CommandError(f"cannot write to {path}: {problem}")
+    if prepare and not used:
+        prepare_store(url)
+    store = open_store(url, board=StatusBoard(), own=own, limits=limits)
+    try:
+        yield store
+    finally:
+        store.close()

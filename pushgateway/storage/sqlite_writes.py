@@ -249,7 +249,7 @@ def _store_families(
     *,
     suspects: set[str],
 ) -> None:
-    now = push.received_at_seconds
+    times = push.family_times or {}
     bodies, rows, removed = [], [], []
     released: set[int] = set()
     _store_pages(db, group_id, stored, series)
@@ -257,6 +257,7 @@ def _store_families(
     pages = series.pages
     for family, size in zip(push.families, series.sizes, strict=True):
         name, row = family.name, gone.pop(family.name, None)
+        now = times.get(name, push.received_at_seconds)
         same_header = row is not None and (row.type, row.help, row.unit) == (family.type, family.help, family.unit)
         suspect = push.contradictory or name in suspects
         large: int | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from pushgateway.errors import LimitError, StoreUnreadableError, WouldBlockError
@@ -40,10 +42,21 @@ def test_push_is_read_back(store: Store) -> None:
     x = family("x", MetricType.COUNTER, group=A, help="Things.")
     store.apply(push(A, x, at=7.5), None)
     snapshot = store.families(Form.TEXT)
-    assert snapshot.families == [("x", MetricType.COUNTER, "Things.", [x.text])]
-    assert store.families(Form.METRICS).families == [("x", MetricType.COUNTER, "Things.", [x.metrics])]
+    assert snapshot.families == [("x", MetricType.COUNTER, "Things.", [x.text], "")]
+    assert store.families(Form.METRICS).families == [("x", MetricType.COUNTER, "Things.", [x.metrics], "")]
     assert snapshot.groups == [Group(A.key, b'{instance="",job="a"}', 7.5, 0.0, "")]
     assert snapshot.contested == []
+
+
+def test_times_of_families(store: Store) -> None:
+    """A family whose own push time is given has that one, and the group that of the push; a later push replaces it."""
+    x, y = family("x", group=A), family("y", group=A)
+    store.apply(dataclasses.replace(push(A, x, y, at=5.0), family_times={"x": 2.0}), None)
+    (group,) = store.groups()
+    assert group.group.pushed_at_seconds == 5.0
+    assert [(block.pushed_at_seconds, block.typed_at_seconds) for block in group.families] == [(2.0, 2.0), (5.0, 5.0)]
+    store.apply(push(A, x, replace=False, at=6.0), None)
+    assert [block.pushed_at_seconds for block in store.groups()[0].families] == [6.0, 5.0]
 
 
 def test_groups_are_read_back(store: Store) -> None:
@@ -71,7 +84,7 @@ def test_bodies_are_sorted(store: Store) -> None:
     snapshot = store.families(Form.TEXT)
     assert [group.key for group in snapshot.groups] == [group.key for group in by_key]
     assert snapshot.families == [
-        (name, MetricType.GAUGE, "", [family(name, group=group).text for group in by_key]) for name in ("x", "y")
+        (name, MetricType.GAUGE, "", [family(name, group=group).text for group in by_key], "") for name in ("x", "y")
     ]
 
 
@@ -111,7 +124,7 @@ def test_a_family_may_change_in_its_only_group(store: Store) -> None:
     for replace in (True, False):
         x = family("x", MetricType.COUNTER, group=A, help="new", series=({"l": "1"},))
         store.apply(push(A, x, replace=replace, at=2.0), None)
-        assert store.families(Form.TEXT).families == [("x", MetricType.COUNTER, "new", [x.text])]
+        assert store.families(Form.TEXT).families == [("x", MetricType.COUNTER, "new", [x.text], "")]
         store.apply(push(A, family("x", group=A, help="old"), at=3.0), None)
 
 

@@ -6,7 +6,8 @@ The loop reads a whole request, and then one of five lanes answers it:
   the application raises WouldBlockError before it has stored anything, and the WRITER lane calls it again.
 - WRITER, one thread: whoever has to wait for other writers. Wipes too.
 - BULK, one thread: bodies that take up to a second to parse.
-- GIANT, one thread: bodies that take longer, so that BULK has none before it.
+- GIANT, one thread: bodies that take longer, so that BULK has none before it. Over all workers there is one at a time,
+  since it takes as much memory as may be taken.
 - POOL, `threads` threads: scrapes and every other read. Nothing that waits for the writers' lock ever runs here.
 
 How long a body takes is only known when it is decompressed, and its lines are counted. So a lane is chosen by what is
@@ -30,12 +31,14 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, LongWorkError, WouldBlockError
+from pushgateway.memory import give_memory_back
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import INTERNAL, ErrorAnswer, Refused, Report, error_answer, limit_data, unreported
 
@@ -58,6 +61,16 @@ _SMALL_ENCODED_BYTES: Final = 8 << 10
 _MIDDLE_ENCODED_BYTES: Final = 64 << 10
 """The largest compressed bodies with which INLINE and BULK begin: about what their room comes down to. What turns out
 to need more room has cost no more than that room until then."""
+
+
+_KEPT_BYTES: Final = 2 << 20
+"""Of how many waiting bytes the outcome of the preparation is kept, which takes some ten times as much; the bodies
+beyond are prepared again when their turn comes."""
+
+_LARGE_BYTES: Final = 4 << 20
+"""Of which bodies, sent and received, the memory is given back when they are done with; it takes some 20 ms."""
+
+_NOTHING_HELD: Final = contextlib.nullcontext()
 
 
 class Lane(enum.Enum):
@@ -208,6 +221,7 @@ class Bridge:
         threads: Threads of the pool.
         inline_store: `Store.inline`.
         route_prefix: The prefix of all paths, "" or ``/x``.
+        giants: What a giant holds while it is worked on, over all workers.
         report: Is told of the answers that are not the application's.
     """
 
@@ -219,12 +233,15 @@ class Bridge:
         threads: int,
         inline_store: bool,
         route_prefix: str = "",
+        giants: AbstractContextManager[object] = _NOTHING_HELD,
         report: Report = unreported,
     ) -> None:
         self.report = report
         self._app = app
         self._limits = limits
         self._inline_store = inline_store
+        self._giants = giants
+        self._giving_back: _Job | None = None
         self._route_prefix = route_prefix.encode().decode("latin-1")
         self._waiting_bytes = 0  # bodies of unfinished jobs; those of clients that have gone are counted nowhere else
         self._lanes = {
@@ -256,6 +273,13 @@ class Bridge:
         response = await self._answer(make_environ(scope, body), body)
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
         await send({"type": "http.response.body", "body": response.body})
+        if len(body) + len(response.body) > _LARGE_BYTES:
+            del body, response
+            self._give_memory_back_soon()
+
+    def _give_memory_back_soon(self) -> None:
+        if self._giving_back is None or self._giving_back.answer.done():
+            self._giving_back = self._lanes[Lane.POOL].submit(_give_memory_back)
 
     def close(self) -> None:
         """Let the threads end after what is queued; does not wait for them."""
@@ -298,7 +322,10 @@ class Bridge:
         if self._waiting_bytes + len(body) > self._limits.buffered_bytes:
             return self._refused(environ, LimitError("buffered-bytes", allowed=self._limits.buffered_bytes))
         self._waiting_bytes += len(body)
-        job = threads.submit(lambda: self._call(environ, body, lane, ticket=ticket))
+        if self._waiting_bytes > _KEPT_BYTES:
+            environ["pushgateway.scratch"].pop("prepared", None)
+        call = self._call_alone if lane is Lane.GIANT else self._call
+        job = threads.submit(lambda: call(environ, body, lane, ticket=ticket))
         try:
             left = None if wait_seconds is None else max(0.0, begun + wait_seconds - time.monotonic())
             await asyncio.wait((job.answer,), timeout=left)
@@ -361,6 +388,15 @@ class Bridge:
         answer = error_answer(status, word, message, accept=accept, data=data, retry_after_seconds=retry_after_seconds)
         return Response(status, wire_headers(answer), answer.body)
 
+    def _call_alone(self, environ: Environ, body: bytes, lane: Lane, *, ticket: Ticket | None) -> Response:
+        """Call the application once while no other worker is at work on a giant, then give its memory back."""
+        with self._giants:
+            try:
+                return self._call(environ, body, lane, ticket=ticket)
+            finally:
+                environ["pushgateway.scratch"].clear()
+                give_memory_back()
+
     def _call(self, environ: Environ, body: bytes, lane: Lane, *, ticket: Ticket | None) -> Response:
         """Call the application once and collect its response.
 
@@ -397,6 +433,11 @@ class Bridge:
             return self._failed(environ)
         except Exception:
             return self._failed(environ)
+
+
+def _give_memory_back() -> Response:
+    give_memory_back()
+    return Response(204, [], b"")
 
 
 def _held_up(job: _Job, lane: Lane, environ: Environ) -> str:

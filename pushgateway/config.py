@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
@@ -229,6 +229,13 @@ OPTIONS: tuple[Option, ...] = (
     _limit("body-bytes", Kind.BYTES, "The largest request body, as sent.", highest=_GIB),
     _limit("decoded-bytes", Kind.BYTES, "The largest request body, after decompression.", highest=4 * _GIB),
     _limit(
+        "prepared-bytes",
+        Kind.BYTES,
+        "What a push may take in memory while it is prepared, as reckoned from its samples, labels and text.",
+        lowest=MIB,
+        highest=64 * _GIB,
+    ),
+    _limit(
         "samples-per-push",
         Kind.COUNT,
         "Sample lines of a push, and the families that it describes.",
@@ -369,7 +376,13 @@ def _limits(texts: Mapping[str, str]) -> Limits:
         for option in OPTIONS
         if option.name.startswith("limit.")
     }
-    return Limits(**values)
+    limits = Limits(**values)
+    # What is fixed follows what was raised: a body has to be held, and its lines get the group's labels.
+    return replace(
+        limits,
+        buffered_bytes=max(limits.buffered_bytes, limits.body_bytes + limits.body_bytes // 2),
+        rendered_bytes=max(limits.rendered_bytes, limits.prepared_bytes // 10),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ class Limits:
     Attributes:
         body_bytes: A request body as sent.
         decoded_bytes: A request body after decompression.
-        samples_per_push: Sample lines of a push, and the families that it describes: about 300 MB while it is prepared.
+        prepared_bytes: What a push may take in memory while it is prepared, as reckoned from what it holds.
+        samples_per_push: Sample lines of a push, and the families that it describes.
         labels_per_series: Labels of one sample line, `le` and `quantile` among them.
         name_bytes: A metric or label name.
         value_bytes: A label value or a HELP text, escapes resolved.
@@ -34,6 +35,8 @@ class Limits:
         header_bytes: Request line and headers together.
         idle_seconds: A kept-alive connection between two requests.
         write_stall_seconds: A response of which the client reads nothing.
+        answer_seconds: From the end of a response to when the client has read all of it.
+        unread_bytes: Responses that clients have not read yet, over all connections of one worker process.
         buffered_bytes: Request bodies that one worker process holds at a time, over all of its connections.
         inline_bytes: The largest body that is parsed on the event loop: about 800 samples, a few milliseconds.
         lock_wait_seconds: How long a push may wait for other writers before it is answered 503.
@@ -43,8 +46,9 @@ class Limits:
         rendered_bytes: What the grouping labels of a push take when every sample line has them.
     """
 
-    body_bytes: int = 64 * MIB
-    decoded_bytes: int = 128 * MIB
+    body_bytes: int = 16 * MIB
+    decoded_bytes: int = 32 * MIB
+    prepared_bytes: int = 160 * MIB
     samples_per_push: int = 250_000
     labels_per_series: int = 128
     name_bytes: int = 1024
@@ -58,10 +62,12 @@ class Limits:
     header_bytes: int = 64 * KIB
     idle_seconds: float = 75.0
     write_stall_seconds: float = 30.0
-    buffered_bytes: int = 256 * MIB
+    answer_seconds: float = 60.0
+    unread_bytes: int = 32 * MIB
+    buffered_bytes: int = 40 * MIB
     inline_bytes: int = 64 * KIB
     lock_wait_seconds: float = 5.0
     waiting_requests: int = 1000
     shapes_per_job: int = 64
     key_labels: int = 64
-    rendered_bytes: int = 256 * MIB
+    rendered_bytes: int = 16 * MIB

@@ -44,14 +44,18 @@ def prepare_push(
     """
     rules.validate(families, key)
     rules.check_size(families, key, rendered_bytes=rendered_bytes)
-    labelled = rules.label(families, key)
+    labelled = list(rules.label(families, key))
+    # Nobody has the parsed families any more, unless the caller does: a large push has a third of its memory in them.
+    del families
     if go_on is not None:
         go_on()
     identities = [rules.identities(family) for family in labelled]
     contradictory = _contradicts(labelled, identities, own, tolerated=not checked)
+    labelled.reverse()
     return Push(
         key=key,
-        families=tuple(map(_stored, labelled, identities)),
+        # Each family goes as soon as it is rendered.
+        families=tuple([_stored(labelled.pop(), series) for series in identities]),
         replace=replace,
         received_at_seconds=received_at_seconds,
         series=_series(key),

@@ -93,6 +93,11 @@ class Drafts:
         """
         return self._find(name)[0]
 
+    @property
+    def count(self) -> int:
+        """How many families there are, also without samples."""
+        return len(self._drafts)
+
     def build(self) -> tuple[MetricFamily, ...]:
         """Return the families that have samples, in the order of their first appearance."""
         families = []

@@ -24,6 +24,7 @@ from pushgateway.formats.protobuf_decode import decode_metrics, read_metric
 from pushgateway.formats.protobuf_encode import count_metrics, encode_metrics, encode_varint
 from pushgateway.formats.protobuf_fields import CutShortError, count_fields, fields, split_delimited
 from pushgateway.formats.protobuf_messages import METRIC_TYPES, MetricFamilyMessage
+from pushgateway.formats.spending import check_spending
 from pushgateway.model import Exemplar, Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 from pushgateway.rules import conflicts
 from pushgateway.rules.conflicts import Findings
@@ -110,7 +111,7 @@ class _Reader:
         self.findings = Findings()
         self._limits = limits
         self._check = check
-        self._samples = 0
+        self._samples = self._labels = self._text_bytes = self._wide_bytes = 0
         self._names: set[tuple[str, ...]] = set()
         """Combinations of label names that are within the limits."""
 
@@ -157,13 +158,28 @@ class _Reader:
                 metrics.append(metric)
             if self._samples > self._limits.samples_per_push:
                 raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
+            self._text_bytes += len(window)
+            self._check_spending()
         self.families.append(MetricFamily(name, type_, help_, tuple(metrics), unit))
+
+    def _check_spending(self) -> None:
+        check_spending(
+            self._limits,
+            samples=self._samples,
+            families=len(self.families),
+            labels=self._labels,
+            text_bytes=self._text_bytes,
+            wide_bytes=self._wide_bytes,
+        )
 
     def _check_large(self, window: memoryview) -> None:
         """Count the fields of a metric that is larger than a window before messages are made of them."""
         allowed = self._limits.samples_per_push
-        if count_fields(window, MetricFamilyMessage.DESCRIPTOR, at_most=4 * allowed) > 4 * allowed:
+        found = count_fields(window, MetricFamilyMessage.DESCRIPTOR, at_most=4 * allowed)
+        if found > 4 * allowed:
             raise LimitError("samples-per-push", allowed=allowed)
+        self._labels += found  # what a field becomes is about as large
+        self._check_spending()
 
     def _finished(self, metric: Metric) -> Metric:
         """Return a metric with its labels sorted, and count it."""
@@ -179,6 +195,7 @@ class _Reader:
         """Return the names of labels that are within the limits, and UTF-8."""
         names = tuple([name for name, _ in labels])
         limits = self._limits
+        self._labels += len(names)
         if names not in self._names:
             if len(names) > limits.labels_per_series:
                 raise LimitError("labels-per-series", allowed=limits.labels_per_series, seen=len(names))
@@ -188,6 +205,8 @@ class _Reader:
         for _, value in cast("tuple[tuple[str, str | bytes], ...]", labels):
             if type(value) is bytes or 4 * len(value) > limits.value_bytes:
                 _check_text("value-bytes", value, limits.value_bytes)
+            if not value.isascii():
+                self._wide_bytes += len(value)
         return names
 
 

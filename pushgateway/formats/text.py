@@ -26,6 +26,7 @@ from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.drafts import Drafts
 from pushgateway.formats.label_shapes import find_shape
 from pushgateway.formats.numbers import format_value
+from pushgateway.formats.spending import check_spending
 from pushgateway.formats.text_line import read_line
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 from pushgateway.names import METRIC_NAME_RE, shown
@@ -81,8 +82,9 @@ def parse(
 
     Args:
         body: The decompressed body; empty means no families.
-        limits: What the body may hold: `samples_per_push`, `labels_per_series`, `name_bytes` and `value_bytes`. The
-            default is that of `Limits`, so that nothing is ever read without limits.
+        limits: What the body may hold: `samples_per_push`, `labels_per_series`, `name_bytes` and `value_bytes`, and
+            `prepared_bytes` for all of that together. The default is that of `Limits`, so that nothing is ever read
+            without limits.
         lenient_line_endings: Whether CR LF may end a line and the last line may lack its LF.
         check: Called before each window of at most 64 KiB (or one line, if it is longer); what it raises ends the
             reading. None for no call.
@@ -93,8 +95,8 @@ def parse(
     Raises:
         ParseError: The body is not valid; knows line, family and what was expected.
         LimitError: There are more sample lines or families than `samples-per-push`, more labels in a line than
-            `labels-per-series`, a name longer than `name-bytes`, or a label value or HELP text longer than
-            `value-bytes`.
+            `labels-per-series`, a name longer than `name-bytes`, a label value or HELP text longer than `value-bytes`,
+            or all in all more than `prepared-bytes`.
     """
     if lenient_line_endings:
         body = _with_line_feeds(body)
@@ -119,13 +121,13 @@ def _with_line_feeds(body: bytes) -> bytes:
 class _Reader:
     """One body on its way to families."""
 
-    __slots__ = ("_careful", "_drafts", "_limits", "_samples")
+    __slots__ = ("_careful", "_drafts", "_labels", "_limits", "_samples", "_text_bytes", "_wide_bytes")
 
     def __init__(self, limits: Limits, *, careful: bool) -> None:
         self._limits = limits
         self._careful = careful
         self._drafts = Drafts(limits)
-        self._samples = 0
+        self._samples = self._labels = self._text_bytes = self._wide_bytes = 0
 
     def read(self, body: bytes, check: Callable[[], None] | None) -> tuple[MetricFamily, ...]:
         size = min(_WINDOW_BYTES, self._limits.value_bytes)
@@ -155,6 +157,18 @@ class _Reader:
         self._samples += self._read_rows(_lines if self._careful else pattern, text)
         if self._samples > self._limits.samples_per_push:
             raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
+        self._labels += window.count(b'="')
+        self._text_bytes += len(window)
+        if not window.isascii():
+            self._wide_bytes += len(window)
+        check_spending(
+            self._limits,
+            samples=self._samples,
+            families=self._drafts.count,
+            labels=self._labels,
+            text_bytes=self._text_bytes,
+            wide_bytes=self._wide_bytes,
+        )
 
     def _read_rows(self, pattern: re.Pattern[str], text: str) -> int:
         """Read a window and return how many samples it has; the lines of errors are counted from its beginning."""

@@ -22,6 +22,7 @@ from pushgateway.bridge import Bridge
 from pushgateway.config import Config, Limits
 from pushgateway.errors import StartError
 from pushgateway.failures import FailureRing
+from pushgateway.memory import OneProcess
 from pushgateway.server import logs
 from pushgateway.server.arbiter import Application, Arbiter
 from pushgateway.server.sockets import listen, systemd_sockets, url_of
@@ -71,7 +72,9 @@ def _start(config: Config) -> int:
 def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedStore) -> int:
     """Serve until stopped; ends in SystemExit, whose code is 0 or one of gunicorn's."""
     telemetry = Telemetry()
-    services = _Services(config, config.limits, prepared.url, telemetry, StatusBoard(), FailureRing(), os.getpid())
+    services = _Services(
+        config, config.limits, prepared.url, telemetry, StatusBoard(), FailureRing(), OneProcess(), os.getpid()
+    )
     addresses = [url_of(sock) for sock in sockets]
     application = Application(services, sockets, workers=config.workers, worker_died=telemetry.fold_dead_worker)
     arbiter = Arbiter(application, supervisor=Supervisor.from_environment())
@@ -93,6 +96,7 @@ class _Services:
     telemetry: Telemetry
     board: StatusBoard
     failures: FailureRing
+    giants: OneProcess
     arbiter_pid: int
 
     def open(self) -> tuple[Bridge, Store]:
@@ -111,6 +115,7 @@ class _Services:
             threads=self.config.threads,
             inline_store=store.inline,
             route_prefix=self.config.route_prefix,
+            giants=self.giants,
             report=app.report_outside,
         )
         return bridge, store

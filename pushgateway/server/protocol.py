@@ -52,18 +52,47 @@ _UPGRADE: Final = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
 
 
 class Connections:
-    """The open connections of one worker, as far as their number is limited.
+    """The open connections of one worker, as far as their number and what they hold are limited.
 
     Args:
         most: How many there may be.
+        most_unread_bytes: How much of responses they may hold that clients have not read.
     """
 
-    def __init__(self, *, most: int) -> None:
+    def __init__(self, *, most: int, most_unread_bytes: int) -> None:
         self.most = most
+        self._most_unread_bytes = most_unread_bytes
         self.silent: dict[Connection, None] = {}
         """Those that wait for the first byte of a request, longest first."""
         self.buffered_bytes = 0
         """Bodies that have been received and not yet been answered."""
+        self._unread: dict[Connection, None] = {}
+        """Those whose client had not read all of a response when it was written; the oldest response first."""
+        self._unread_bytes = 0  # of these, at most: it is reckoned anew when it seems too much
+
+    def hold(self, connection: Connection) -> None:
+        """Note that a client has not read its response, and let go of others if too much is held.
+
+        Those go whose responses are the oldest: who reads at any speed is soon through.
+        """
+        self._unread.pop(connection, None)
+        self._unread[connection] = None
+        self._unread_bytes += connection.unread_bytes
+        if self._unread_bytes <= self._most_unread_bytes:
+            return
+        sizes = {one: size for one in self._unread if (size := one.unread_bytes)}
+        self._unread = dict.fromkeys(sizes)
+        self._unread_bytes = sum(sizes.values())
+        for one, size in sizes.items():
+            if self._unread_bytes <= self._most_unread_bytes or one is connection:
+                break
+            self.let_go(one)
+            self._unread_bytes -= size
+            one.give_up(LimitError("unread-bytes", allowed=self._most_unread_bytes))
+
+    def let_go(self, connection: Connection) -> None:
+        """Forget that a client has not read its response."""
+        self._unread.pop(connection, None)
 
 
 class _WholeResponses:
@@ -131,8 +160,11 @@ class Connection(HttpToolsProtocol):
         self._draining = False
         self._begun = 0.0  # when the request that is being read began
         self._deadline = math.inf
-        self._unsent = 0  # what the client had not read at the last check
-        self._unsent_since = 0.0
+        self._answers = 0
+        # At the last check: what the client had not read, since when it has read nothing, and since when that response
+        # has been there, which was the so-manieth.
+        self._unread = self._unread_answer = 0
+        self._stalled_since = self._unread_since = 0.0
 
     # Opening and closing
 
@@ -155,6 +187,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._neighbours.silent.pop(self, None)
+        self._neighbours.let_go(self)
         self._refused = True
         self._let_go()
         super().connection_lost(exc)
@@ -195,12 +228,7 @@ class Connection(HttpToolsProtocol):
         Args:
             now: The loop's time, in seconds.
         """
-        unsent = self.transport.get_write_buffer_size()
-        if unsent == 0 or unsent != self._unsent:
-            self._unsent, self._unsent_since = unsent, now
-        elif now - self._unsent_since > self._limits.write_stall_seconds:
-            self.transport.abort()
-            self.report_end(LimitError("write-stall-seconds", allowed=self._limits.write_stall_seconds))
+        self._check_reading(now)
         if now <= self._deadline:
             return
         self._deadline = math.inf
@@ -214,6 +242,28 @@ class Connection(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, LimitError("header-seconds", allowed=self._limits.header_seconds))
         else:
             self.transport.close()
+
+    def _check_reading(self, now: float) -> None:
+        unread = self.unread_bytes
+        if unread == 0 or unread != self._unread:
+            self._unread, self._stalled_since = unread, now
+        if unread == 0 or self._answers != self._unread_answer:
+            self._unread_answer, self._unread_since = self._answers, now
+        if now - self._stalled_since > self._limits.write_stall_seconds:
+            self.give_up(LimitError("write-stall-seconds", allowed=self._limits.write_stall_seconds))
+        elif now - self._unread_since > self._limits.answer_seconds:
+            self.give_up(LimitError("answer-seconds", allowed=self._limits.answer_seconds))
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much of its responses the client has not read, beyond what the system holds."""
+        return int(self.transport.get_write_buffer_size())
+
+    def give_up(self, reason: LimitError) -> None:
+        """End a connection whose client does not read, without a word: it would not read that either."""
+        if not self.transport.is_closing():
+            self.report_end(reason)
+        self.transport.abort()
 
     # The gate
 
@@ -383,6 +433,9 @@ class Connection(HttpToolsProtocol):
         self._responses.flush()
         if not self._in_body:
             self._let_go()
+        self._answers += 1
+        if self.transport.get_write_buffer_size():
+            self._neighbours.hold(self)
         super().on_response_complete()
         if not self.pipeline and not self._head and not self._in_message and not self.transport.is_closing():
             self._neighbours.silent[self] = None

@@ -99,7 +99,7 @@ class Worker(GunicornWorker):
             http=functools.partial(  # type: ignore[arg-type] # called like the class
                 Connection,
                 limits=limits,
-                neighbours=Connections(most=_affordable(limits.connections)),
+                neighbours=Connections(most=_affordable(limits.connections), most_unread_bytes=limits.unread_bytes),
                 report=self._bridge.report,
             ),
             interface="asgi3",

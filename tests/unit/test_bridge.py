@@ -528,6 +528,70 @@ def test_lateness_has_its_reason() -> None:
     assert b"other large bodies were before this one" in second
 
 
+def test_prepared_pushes_that_wait_are_not_kept_without_limit() -> None:
+    """Beyond a few megabytes of waiting bodies what was prepared is dropped, and made again in its turn."""
+    release = threading.Event()
+    prepared: list[bool] = []
+
+    def view(environ: Environ) -> bytes:
+        if environ["pushgateway.ticket"] is None:
+            environ["pushgateway.scratch"]["prepared"] = True
+            raise WouldBlockError("taken")
+        release.wait(10)
+        prepared.append("prepared" in environ["pushgateway.scratch"])
+        return b""
+
+    async def talk(bridge: Bridge) -> None:
+        asking = [asyncio.ensure_future(ask(bridge, pieces=[bytes(1 << 20)])) for _ in range(4)]
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(*asking)
+
+    limits = replace(LIMITS, inline_bytes=1 << 20, lock_wait_seconds=10, waiting_requests=10)
+    with bridged(view, limits=limits) as bridge:
+        run(talk(bridge))
+    assert prepared == [True, True, False, False]
+
+
+def test_giants_are_alone_and_give_their_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A giant holds what it was told to hold, and when it is done its memory is given back; others do neither."""
+    events: list[str] = []
+
+    class Held:
+        def __enter__(self) -> None:
+            events.append("held")
+
+        def __exit__(self, *_: object) -> None:
+            events.append("let go")
+
+    def view(environ: Environ) -> bytes:
+        events.append("worked")
+        return b""
+
+    async def talk(bridge: Bridge) -> None:
+        await ask(bridge, pieces=[bytes((1 << 20) + 1)])
+        await ask(bridge, pieces=[bytes(5000)])
+
+    monkeypatch.setattr(bridge_module, "give_memory_back", lambda: events.append("given back"))
+    bridge = Bridge(application(view), limits=LIMITS, threads=1, inline_store=True, giants=Held())
+    run(talk(bridge))
+    bridge.close()
+    assert events == ["held", "worked", "given back", "let go", "worked"]
+
+
+def test_the_memory_of_large_bodies_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a large response, too, memory is given back, when the client has it."""
+    given_back = threading.Event()
+    monkeypatch.setattr(bridge_module, "give_memory_back", given_back.set)
+
+    async def talk(bridge: Bridge) -> None:
+        await ask(bridge, "GET", b"/metrics", pieces=[b""])
+        assert await asyncio.to_thread(given_back.wait, 10)
+
+    with bridged(lambda _: bytes(5 << 20)) as bridge:
+        run(talk(bridge))
+
+
 def test_waiting_bodies_are_limited() -> None:
     """Bodies that wait count together, whoever waits for them; beyond the limit the next is answered 503."""
     release = threading.Event()

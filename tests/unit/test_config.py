@@ -320,8 +320,18 @@ def test_every_limit_flag_sets_the_limit_of_its_name() -> None:
         field = option.name.removeprefix("limit.").replace("-", "_")
         for value in (option.lowest, option.highest):
             limits = load({option.name: [str(value)]}, {}).limits
-            assert limits == dataclasses.replace(Limits(), **{field: value})
-    assert len(options) == 12
+            following = {name: getattr(limits, name) for name in ("buffered_bytes", "rendered_bytes")}
+            assert limits == dataclasses.replace(Limits(), **{field: value}, **following)
+    assert len(options) == 13
+
+
+def test_fixed_limits_follow_those_that_are_raised() -> None:
+    """Where larger bodies are allowed there is room to hold one, and where larger pushes are, their labels may grow."""
+    limits = load({"limit.body-bytes": ["200MiB"], "limit.prepared-bytes": ["1GiB"]}, {}).limits
+    assert limits.buffered_bytes == 300 << 20
+    assert limits.rendered_bytes == (1 << 30) // 10
+    smaller = load({"limit.body-bytes": ["1KiB"], "limit.prepared-bytes": ["1MiB"]}, {}).limits
+    assert (smaller.buffered_bytes, smaller.rendered_bytes) == (Limits().buffered_bytes, Limits().rendered_bytes)
 
 
 def test_limits_are_shown_in_one_spelling() -> None:

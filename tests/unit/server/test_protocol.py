@@ -78,7 +78,7 @@ class Side:
 
     def __post_init__(self) -> None:
         self.state = ServerState()
-        self.neighbours = Connections(most=self.most)
+        self.neighbours = Connections(most=self.most, most_unread_bytes=self.limits.unread_bytes)
         self.hold.set()
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
@@ -95,6 +95,10 @@ class Side:
         self.requests.append((scope["method"], scope["raw_path"], body))
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
+
+    def limits_met(self) -> list[object]:
+        """The limits for which something was refused or ended."""
+        return [refused.data["limit"] for refused in self.reported if "limit" in refused.data]
 
     def connect(self) -> tuple[Connection, Transport]:
         """Open a connection."""
@@ -279,8 +283,87 @@ def test_stalled_reader() -> None:
         assert not transport.aborted
         connection.check(150)
         assert transport.aborted
+        assert side.limits_met() == ["write-stall-seconds"]
+
+    drive(talk, limits=replace(LIMITS, header_seconds=1000.0, answer_seconds=1000.0))
+
+
+def test_slow_reader() -> None:
+    """A client that reads a little now and then is disconnected when its response has been there for too long."""
+
+    async def talk(side: Side) -> None:
+        connection, transport = side.connect()
+        for second in range(0, 60, 10):
+            transport.unsent = 1000 - second
+            connection.check(second)
+        transport.unsent = 0
+        connection.check(65)
+        for second in range(70, 140, 10):
+            transport.unsent = 1000 - second
+            connection.check(second)
+            assert transport.aborted == (second > 120)
+        assert side.limits_met() == ["answer-seconds"]
 
     drive(talk, limits=replace(LIMITS, header_seconds=1000.0))
+
+
+def test_each_response_has_its_own_time() -> None:
+    """The time begins anew with each response: only what was there all the time is too slow."""
+
+    async def talk(side: Side) -> None:
+        connection, transport = side.connect()
+        for second in range(0, 300, 20):
+            connection.data_received(HEALTH)
+            await settle()
+            transport.unsent = 1000 + second
+            connection.check(second)
+        assert not transport.aborted
+
+    drive(talk, limits=replace(LIMITS, header_seconds=1000.0))
+
+
+def test_unread_responses_are_limited() -> None:
+    """Of responses that nobody reads the oldest go when all of them are too large together, the newest never."""
+
+    async def talk(side: Side) -> None:
+        ends = []
+        for unsent in (400, 400, 0, 150, 400):
+            connection, transport = side.connect()
+            transport.unsent = unsent
+            connection.data_received(HEALTH)
+            await settle()
+            ends.append(transport)
+        assert [end.aborted for end in ends] == [True, False, False, False, False]
+        assert side.limits_met() == ["unread-bytes"]
+        connection, transport = side.connect()
+        transport.unsent = 5000
+        connection.data_received(HEALTH)
+        await settle()
+        assert [end.aborted for end in (*ends, transport)] == [True, True, False, True, True, False]
+
+    drive(talk, limits=replace(LIMITS, unread_bytes=1000))
+
+
+def test_responses_that_were_read_do_not_count() -> None:
+    """What clients have read by now is not held, and neither is what was held for those that have gone."""
+
+    async def talk(side: Side) -> None:
+        for _ in range(3):
+            connection, transport = side.connect()
+            transport.unsent = 600
+            connection.data_received(HEALTH)
+            await settle()
+            assert not transport.aborted
+            transport.unsent = 0
+        for _ in range(3):
+            connection, transport = side.connect()
+            transport.unsent = 600
+            connection.data_received(HEALTH)
+            await settle()
+            connection.connection_lost(None)
+        assert side.limits_met() == []
+
+    drive(talk, limits=replace(LIMITS, unread_bytes=1000))
 
 
 def test_silent_connections_make_room() -> None:

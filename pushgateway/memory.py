@@ -1,0 +1,55 @@
+"""How does memory that was needed for a while become the system's again, and who may need much of it?
+
+What a large push has taken is free when it is stored, and still the process's: CPython keeps arenas of which a single
+object is alive, and its lists of free tuples and floats keep many so; glibc returns only what lies at the end of its
+heaps. For 100 000 samples 50 of 126 MB stayed; after a full collection, which empties those lists, and malloc_trim, 6.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import functools
+import gc
+import os
+from typing import Protocol, cast
+
+__all__ = ["OneProcess", "give_memory_back"]
+
+
+class _Trim(Protocol):
+    def __call__(self, keep_bytes: int, /) -> int:
+        """Return free memory to the system (malloc_trim(3))."""
+
+
+def give_memory_back() -> None:
+    """Return memory to the system that this process has freed. Takes some 20 ms after a large push."""
+    gc.collect()
+    trim = _find_trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _find_trim() -> _Trim | None:
+    try:
+        return cast("_Trim", ctypes.CDLL(None).malloc_trim)
+    except (AttributeError, OSError):
+        return None  # another C library than glibc
+
+
+class OneProcess:
+    """A context manager that one process at a time can be in; made before the fork, for one thread of each.
+
+    The lock goes with the process that holds it, also when that is killed.
+    """
+
+    def __init__(self) -> None:
+        self._fd = os.memfd_create("pushgateway-giants", os.MFD_CLOEXEC)
+
+    def __enter__(self) -> None:
+        # Not flock: the processes share the descriptor, and would share its lock.
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._fd, fcntl.LOCK_UN)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import os
+import signal
+
+from pushgateway.memory import OneProcess, give_memory_back
+
+
+def test_one_process_at_a_time() -> None:
+    """What one process holds, a child of it has to wait for, and gets when that process lets go or is killed."""
+    held = OneProcess()
+    ready, told = os.pipe()
+    first = os.fork()
+    if first == 0:
+        with held:
+            os.write(told, b"1")
+            signal.pause()
+    assert os.read(ready, 1) == b"1"
+    second = os.fork()
+    if second == 0:
+        with held:
+            os.write(told, b"2")
+        os._exit(0)
+    os.set_blocking(ready, False)
+    try:
+        assert os.read(ready, 1) == b""
+    except BlockingIOError:
+        os.set_blocking(ready, True)
+    os.kill(first, signal.SIGKILL)
+    assert os.read(ready, 1) == b"2"
+    assert os.waitpid(first, 0)[1] == signal.SIGKILL
+    assert os.waitpid(second, 0)[1] == 0
+    with held:
+        pass
+
+
+def test_memory_is_given_back() -> None:
+    """It can be done at any time, and again."""
+    give_memory_back()
+    give_memory_back()

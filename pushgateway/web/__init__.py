@@ -20,7 +20,7 @@ from pushgateway.errors import LimitError, PushgatewayError, WouldBlockError
 from pushgateway.failures import FailureRing
 from pushgateway.storage.base import Store
 from pushgateway.telemetry import Telemetry
-from pushgateway.web import api, body, lifecycle, push, responses, scrape, ui
+from pushgateway.web import api, body, lifecycle, openapi, push, responses, scrape, ui
 from pushgateway.web.answers import Refused
 from pushgateway.web.diagnosis import Diagnosis
 from pushgateway.web.environ import seconds_since_begin
@@ -32,6 +32,7 @@ __all__ = ["Gateway", "create_app"]
 _HANDLERS: Final = {
     "api.failures": "api/v1/failures",
     "api.metrics": "api/v1/metrics",
+    "api.openapi": "api/v1/openapi.json",
     "api.options": "api/v1/options",
     "api.status": "api/v1/status",
     "api.wipe": "wipe",
@@ -74,7 +75,9 @@ def create_app(
     app = Gateway()
     ring = FailureRing() if failures is None else failures
     app.diagnosis = Diagnosis(ring=ring, config=config, clock=clock)
-    app.extensions["pushgateway"] = Services(store, telemetry, config, clock, quit_gateway, ring, app.diagnosis)
+    app.extensions["pushgateway"] = Services(
+        store, telemetry, config, clock, quit_gateway, ring, app.diagnosis, openapi.render(config)
+    )
     for module in (push, scrape, api, lifecycle, ui):
         app.register_blueprint(module.bp)
     app.register_error_handler(PushgatewayError, app.answer_failure)

@@ -75,6 +75,12 @@ def failures() -> Response:
     return _json(json_api.render_failures(services().failures.recent(_limit())))
 
 
+@bp.get("/api/v1/openapi.json", provide_automatic_options=False)
+def openapi() -> Response:
+    """Tell how this API is described."""
+    return _json(services().openapi)
+
+
 def _limit() -> int:
     text = request.args.get("limit", str(_FAILURES))
     if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= CAPACITY:

@@ -31,6 +31,7 @@ class Services:
         quit_gateway: Starts the graceful stop and returns at once.
         failures: The pushes that were refused lately.
         diagnosis: Is told what becomes of requests.
+        openapi: The description of the API, finished.
     """
 
     store: Store
@@ -40,6 +41,7 @@ class Services:
     quit_gateway: Callable[[], None]
     failures: FailureRing
     diagnosis: Diagnosis
+    openapi: bytes
 
     def apply(self, change: Change, environ: Environ) -> None:
         """Apply a change, waiting for other writers as the request says.

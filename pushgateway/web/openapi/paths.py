@@ -1,0 +1,305 @@
+"""What does each path take, and what does it answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pushgateway.config import Config
+from pushgateway.failures import CAPACITY
+from pushgateway.formats import ExpositionFormat
+from pushgateway.web.openapi.schemas import Json, json_body, named, response
+
+__all__ = ["paths"]
+
+_ANYWHERE: Final = (400, 408, 413, 414, 415, 431, 500, 501, 503, 505)
+"""What may be answered before anybody has looked at the path, or whatever it is."""
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_EXAMPLE: Final = (
+    "# TYPE backup_size_bytes gauge\n# HELP backup_size_bytes Size of the last backup.\nbackup_size_bytes 1.5e9\n"
+)
+
+_ALLOW: Final[Json] = {"Allow": {"required": True, "schema": {"type": "string"}}}
+
+_CORS: Final[Json] = {
+    "Access-Control-Allow-Origin": {"required": True, "schema": {"const": "*"}},
+    "Access-Control-Allow-Methods": {"schema": {"type": "string"}},
+    "Access-Control-Allow-Headers": {"schema": {"type": "string"}},
+    "Access-Control-Expose-Headers": {"schema": {"type": "string"}},
+    "Cache-Control": {"schema": {"type": "string"}},
+}
+
+_NAME: Final = "(_?[a-zA-Z][a-zA-Z0-9_]*|_[0-9][a-zA-Z0-9_]*|_)"
+"""A label name: `[a-zA-Z_][a-zA-Z0-9_]*`, but not with two underscores at its beginning."""
+
+_PAIR: Final = f"{_NAME}(/[^/]*|@base64/[A-Za-z0-9_-]*={{0,2}})"
+
+
+def paths(config: Config) -> Json:
+    """Return every path with its operations, as `web.routing` knows them."""
+    return {
+        **_groups(config),
+        config.telemetry_path: _item(get=_scrape()),
+        "/": _item(get=_page("home")),
+        "/status": _item(get=_page("status")),
+        "/static/{file}": _item(get=_static(), parameters=[_path("file", "A file of the pages.", example="style.css")]),
+        "/-/healthy": _item(get=_health("healthy", "Tell whether the gateway answers", ())),
+        "/-/ready": _item(get=_health("ready", "Tell whether the gateway can serve", (503,))),
+        "/-/quit": _quit(),
+        "/api/v1/status": _item(get=_api("getStatus", "Tell what this gateway is and its flags", "Status"), cors=True),
+        "/api/v1/metrics": _item(get=_api("getGroups", "Tell all groups with their families", "Groups"), cors=True),
+        "/api/v1/failures": _item(get=_failures(), cors=True),
+        "/api/v1/openapi.json": _item(get=_api("getOpenAPI", "Tell this description", "OpenAPI"), cors=True),
+        "/api/v1/admin/wipe": _item(put=_wipe(), cors=True),
+        "/api/v1/": {"options": _options("apiRoot", cors=True)},
+        "/api/v1/{rest}": {
+            "parameters": [_path("rest", "Anything, slashes too.", example="metrics")],
+            "options": _options("api", cors=True),
+        },
+    }
+
+
+def _operation(
+    operation_id: str,
+    summary: str,
+    tag: str,
+    *,
+    responses: Mapping[int, Json],
+    errors: Iterable[int] = (),
+    **more: object,
+) -> Json:
+    """Return an operation, with the errors that are its own and those that are everybody's."""
+    known = {str(status): answer for status, answer in responses.items()}
+    known |= {
+        str(status): named("responses", f"Error{status}") for status in sorted({*_ANYWHERE, *errors} - {*responses})
+    }
+    return {"operationId": operation_id, "summary": summary, "tags": [tag], **more, "responses": known}
+
+
+def _item(*, parameters: Iterable[Json] = (), cors: bool = False, **operations: Json) -> Json:
+    """Return a path, with the HEAD of its GET and with OPTIONS, which tells of other origins where `cors` is set."""
+    first = next(iter(operations.values()))
+    item: Json = {"parameters": list(parameters)} if parameters else {}
+    item |= operations
+    if "get" in operations:
+        get = operations["get"]
+        item["head"] = get | {
+            "operationId": "head" + get["operationId"].removeprefix("get"),
+            "summary": "The same without a body",
+            "responses": {
+                status: answer if "$ref" in answer else {key: answer[key] for key in answer if key != "content"}
+                for status, answer in get["responses"].items()
+            },
+        }
+    item["options"] = _options(first["operationId"], cors=cors)
+    return item
+
+
+def _options(name: str, *, cors: bool) -> Json:
+    summary, answer = "Tell which methods are taken", response("The methods.", headers=_ALLOW)
+    if cors:
+        summary = "Tell a browser what a page of another origin may do"
+        answer = response("Always, whether anything is there or not.", headers=_CORS)
+    return _operation(f"options{name[0].upper()}{name[1:]}", summary, "options", responses={200: answer})
+
+
+def _path(name: str, description: str, *, example: str, pattern: str = "") -> Json:
+    schema: Json = {"type": "string", "minLength": 1} | ({"pattern": pattern} if pattern else {})
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": schema,
+        "example": example,
+    }
+
+
+# Pushes
+
+_JOB: Final = _path(
+    "job", "The job, percent-encoded. A slash is not possible, not even as %2F.", example="backup", pattern="^[^/]+$"
+)
+_JOB_BASE64: Final = _path(
+    "job",
+    "The job, as UTF-8 in the URL-safe alphabet of base64 (RFC 4648, section 5), padded or not.",
+    example="YmFja3Vw",
+    pattern="^[A-Za-z0-9_-]+={0,2}$",
+)
+_LABELS: Final = _path(
+    "labels",
+    "More labels of the group: NAME/VALUE pairs, one after the other, in any order. OpenAPI has no parameter that "
+    "spans several segments, and this is one: its slashes may be sent as they are or as %2F, which is read alike. A "
+    "value that holds a slash is written NAME@base64/VALUE, in the URL-safe alphabet, padded or not; `NAME@base64/=` "
+    "is the empty value, which is the same as no label.",
+    example="instance/db1/shard@base64/YS9i",
+    pattern=f"^{_PAIR}(/{_PAIR})*$",
+)
+
+
+def _groups(config: Config) -> Json:
+    forms = (
+        ("/metrics/job/{job}", "Group", "a group", [_JOB]),
+        ("/metrics/job/{job}/{labels}", "LabelledGroup", "a group of more labels than its job", [_JOB, _LABELS]),
+        ("/metrics/job@base64/{job}", "EncodedGroup", "a group whose job is in base64", [_JOB_BASE64]),
+        (
+            "/metrics/job@base64/{job}/{labels}",
+            "EncodedLabelledGroup",
+            "a group of more labels whose job is in base64",
+            [_JOB_BASE64, _LABELS],
+        ),
+    )
+    stored = 202 if config.disable_consistency_check else 200
+    return {
+        path: _item(
+            parameters=parameters,
+            put=_push(f"put{name}", f"Replace {what}", stored),
+            post=_push(f"post{name}", f"Replace families of {what}", stored),
+            delete=_operation(
+                f"delete{name}",
+                f"Remove {what}",
+                "push",
+                responses={202: response("It is gone, or was never there.")},
+            ),
+        )
+        for path, name, what, parameters in forms
+    }
+
+
+def _push(operation_id: str, summary: str, stored: int) -> Json:
+    encoding = {
+        "name": "Content-Encoding",
+        "in": "header",
+        "description": "How the body is compressed, in any case; snappy in its framing format.",
+        "schema": {"enum": ["identity", "gzip", "x-gzip", "snappy", "zstd"]},
+    }
+    body = {
+        "description": "Metric families. What is not said to be delimited protobuf is read as text 0.0.4, whatever it "
+        "is said to be; an empty body holds no families.",
+        "content": {
+            ExpositionFormat.TEXT.value: {"schema": {"type": "string"}, "example": _EXAMPLE},
+            ExpositionFormat.PROTOBUF.value: {"schema": _BINARY},
+        },
+    }
+    answer = response("It is stored, durably, and shown by every scrape that starts now.")
+    return _operation(
+        operation_id, summary, "push", parameters=[encoding], requestBody=body, responses={stored: answer}
+    )
+
+
+_BINARY: Final[Json] = {"description": "io.prometheus.client.MetricFamily messages, each behind its length."}
+
+# Reads
+
+
+def _scrape() -> Json:
+    parameter = {
+        "name": "Accept-Encoding",
+        "in": "header",
+        "description": "gzip and zstd are offered.",
+        "schema": {"type": "string"},
+    }
+    text = {"schema": {"type": "string"}, "example": _EXAMPLE.replace(" 1.5", '{instance="",job="backup"} 1.5')}
+    content = {
+        format_.value: text if format_ is ExpositionFormat.TEXT else {"schema": _BINARY} for format_ in ExpositionFormat
+    }
+    return _operation(
+        "getMetrics",
+        "Tell everything to Prometheus",
+        "read",
+        parameters=[parameter],
+        responses={
+            200: response("The exposition, in the format that Accept asks for; text if it asks for none.", content)
+        },
+    )
+
+
+def _api(operation_id: str, summary: str, schema: str, *, parameters: Iterable[Json] = ()) -> Json:
+    return _operation(
+        operation_id,
+        summary,
+        "read",
+        parameters=list(parameters),
+        responses={200: response(summary + ".", json_body(schema), headers=_CORS)},
+    )
+
+
+def _failures() -> Json:
+    limit = {
+        "name": "limit",
+        "in": "query",
+        "description": "How many at most.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": CAPACITY, "default": 100},
+    }
+    return _api("getFailures", "Tell the pushes that were refused lately, newest first", "Failures", parameters=[limit])
+
+
+def _page(name: str) -> Json:
+    page = {
+        "name": "page",
+        "in": "query",
+        "description": "Which page of the groups; what is not a number is the first one.",
+        "schema": {"type": "string"},
+    }
+    return _operation(
+        f"get{name.capitalize()}Page",
+        "Show groups and status to a person",
+        "pages",
+        parameters=[page],
+        responses={200: response("A page.", {"text/html; charset=utf-8": {"schema": {"type": "string"}}})},
+    )
+
+
+def _static() -> Json:
+    media = ("text/css; charset=utf-8", "application/javascript", "image/x-icon", "image/svg+xml")
+    content: Json = {one: {"schema": {}} for one in media}
+    return _operation(
+        "getStatic", "Get a file of the pages", "pages", responses={200: response("The file.", content)}, errors=(404,)
+    )
+
+
+# Lifecycle
+
+
+def _plain(description: str, example: str) -> Json:
+    return response(description, {_TEXT: {"schema": {"type": "string"}, "example": example}})
+
+
+def _health(name: str, summary: str, errors: Iterable[int]) -> Json:
+    ok = _plain("`OK`, or what is wrong although it is not a reason to end.", "OK")
+    return _operation(f"get{name.capitalize()}", summary, "lifecycle", responses={200: ok}, errors=errors)
+
+
+def _quit() -> Json:
+    def stop(method: str) -> Json:
+        return _operation(
+            f"{method}Quit",
+            "Stop the gateway gracefully",
+            "lifecycle",
+            responses={
+                200: _plain("It is about to stop.", "Requesting termination... Goodbye!"),
+                403: _plain("Without --web.enable-lifecycle.", "Lifecycle API is not enabled."),
+            },
+        )
+
+    # As in the original, the route prefix does not hold for it.
+    by_get = _operation(
+        "getQuit",
+        "Say how to stop",
+        "lifecycle",
+        servers=[{"url": "/"}],
+        responses={405: _plain("Always; without Allow.", "Only POST or PUT requests allowed.")},
+    )
+    return _item(put=stop("put"), post=stop("post"), get=by_get)
+
+
+def _wipe() -> Json:
+    return _operation(
+        "wipe",
+        "Remove every group",
+        "push",
+        responses={202: response("They are gone.")},
+        errors=(404,),
+        description="Needs --web.enable-admin-api; without it there is nothing here.",
+    )

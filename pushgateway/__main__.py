@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 _NEEDED = (
     "backports.zstd" if sys.version_info < (3, 14) else "compression.zstd",
+    "bcrypt",
     "click",
     "cramjam",
     "flask",
@@ -22,6 +23,7 @@ _NEEDED = (
     "structlog",
     "uvicorn",
     "uvloop",
+    "yaml",
 )
 """The modules of the extra `gateway`."""
 

@@ -30,7 +30,7 @@ import io
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -38,6 +38,7 @@ from urllib.parse import unquote_to_bytes
 
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, LongWorkError, WouldBlockError
+from pushgateway.guard import Guard, Verdict
 from pushgateway.memory import give_memory_back
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import INTERNAL, ErrorAnswer, Refused, Report, error_answer, limit_data, unreported
@@ -71,6 +72,14 @@ _LARGE_BYTES: Final = 4 << 20
 """Of which bodies, sent and received, the memory is given back when they are done with; it takes some 20 ms."""
 
 _NOTHING_HELD: Final = contextlib.nullcontext()
+
+_STOPPED: Final[Mapping[Verdict, tuple[int, str, tuple[tuple[bytes, bytes], ...]]]] = {
+    # No realm, as the original.
+    Verdict.UNAUTHORIZED: (401, "Unauthorized", ((b"www-authenticate", b"Basic"),)),
+    Verdict.THROTTLED: (429, "Too Many Requests", ()),
+    Verdict.BUSY: (503, "the gateway is busy: too many passwords wait to be checked; try again", ()),
+}
+"""Status, message and headers for whoever may not come in."""
 
 
 class Lane(enum.Enum):
@@ -223,6 +232,7 @@ class Bridge:
         route_prefix: The prefix of all paths, "" or ``/x``.
         giants: What a giant holds while it is worked on, over all workers.
         report: Is told of the answers that are not the application's.
+        guard: Says who may come in, before a body is read; None for everybody.
     """
 
     def __init__(
@@ -235,8 +245,10 @@ class Bridge:
         route_prefix: str = "",
         giants: AbstractContextManager[object] = _NOTHING_HELD,
         report: Report = unreported,
+        guard: Guard | None = None,
     ) -> None:
         self.report = report
+        self._guard = guard
         self._app = app
         self._limits = limits
         self._inline_store = inline_store
@@ -267,11 +279,14 @@ class Bridge:
         """
         if scope["type"] != "http":
             raise ValueError(f"scope {scope['type']!r} is not supported, expected 'http'")
-        body = await _whole_body(receive)
+        response = None if self._guard is None else await self._stop_at(self._guard, scope)
+        body = await _whole_body(receive) if response is None else b""
         if body is None:
             return
-        response = await self._answer(make_environ(scope, body), body)
-        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        if response is None:
+            response = await self._answer(make_environ(scope, body), body)
+        headers = self.dress(response.headers)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
         if len(body) + len(response.body) > _LARGE_BYTES:
             del body, response
@@ -281,10 +296,29 @@ class Bridge:
         if self._giving_back is None or self._giving_back.answer.done():
             self._giving_back = self._lanes[Lane.POOL].submit(_give_memory_back)
 
+    def dress(self, fields: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+        """Return the headers of an answer, whoever gives it, with those that the operator has configured."""
+        return fields if self._guard is None else self._guard.dress(fields)
+
     def close(self) -> None:
         """Let the threads end after what is queued; does not wait for them."""
         for threads in self._lanes.values():
             threads.close()
+        if self._guard is not None:
+            self._guard.close()
+
+    async def _stop_at(self, guard: Guard, scope: Scope) -> Response | None:
+        """Ask the guard; returns the answer of whoever may not come in."""
+        verdict = await guard.admit(scope["headers"])
+        if verdict is Verdict.ADMITTED:
+            return None
+        environ = make_environ(scope, b"")
+        status, message, more = _STOPPED[verdict]
+        retry = 0 if verdict is Verdict.UNAUTHORIZED else _RETRY_AFTER_SECONDS
+        response = self._error(environ, status, verdict.value, message, retry_after_seconds=retry)
+        if any(name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in scope["headers"]):
+            more = (*more, (b"connection", b"close"))  # nobody is going to read that body
+        return response._replace(headers=[*response.headers, *more])
 
     async def _answer(self, environ: Environ, body: bytes) -> Response:
         lane = choose_lane(

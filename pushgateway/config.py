@@ -130,7 +130,7 @@ OPTIONS: tuple[Option, ...] = (
         "",
         "Path of a configuration file that enables TLS or authentication.",
         metavar="FILE",
-        supported=False,
+        note="See [web-config](web-config.md).",
     ),
     Option(
         "web.telemetry-path",
@@ -286,6 +286,7 @@ class Config:
 
     Attributes:
         listen_addresses: HOST:PORT, at least one; an empty host is every address.
+        web_config_file: File with TLS, authentication, headers and rate limit; "" for none of them.
         telemetry_path: Path of the exposition, without the route prefix.
         external_url: As given; "" if it was not.
         route_prefix: "" or "/x", never with a slash at its end.
@@ -306,6 +307,7 @@ class Config:
     """
 
     listen_addresses: tuple[str, ...] = (":9091",)
+    web_config_file: str = ""
     telemetry_path: str = "/metrics"
     external_url: str = ""
     route_prefix: str = ""
@@ -345,6 +347,7 @@ def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> 
     one = {name: values[-1] for name, values in texts.items()}
     return Config(
         listen_addresses=texts["web.listen-address"],
+        web_config_file=one["web.config.file"],
         telemetry_path=_telemetry_path(one["web.telemetry-path"], _spelling("web.telemetry-path", given)),
         external_url=one["web.external-url"],
         route_prefix=_route_prefix(one["web.route-prefix"], one["web.external-url"], given),

@@ -3,6 +3,7 @@
     PushgatewayError
      +-- ConfigError                 a flag, a variable or a value that cannot be used
      +-- StartError                  the start failed: port taken, directory not writable, foreign file
+     |    +-- WebConfigError         the file of --web.config.file cannot be used (knows file, key and line)
      +-- CommandError                a command such as backup could not do what it is for
      +-- RequestError                what the client sent cannot be taken
      |    +-- GroupingKeyError       the URL does not name a group
@@ -40,6 +41,7 @@ __all__ = [
     "StoreUnreadableError",
     "StoreUnwritableError",
     "UnsupportedMediaError",
+    "WebConfigError",
     "WouldBlockError",
 ]
 
@@ -68,6 +70,25 @@ class StartError(PushgatewayError):
 
 class CommandError(PushgatewayError):
     """A command could not do what it is for; the message is one line that says what and why."""
+
+
+class WebConfigError(StartError):
+    """The file of --web.config.file, or one that it names, cannot be used.
+
+    Args:
+        file: Its path.
+        key: The key with those above it, as in ``tls_server_config.cert_file``; "" for the file as a whole.
+        problem: What is wrong and what was expected; never a value that may be a secret.
+        line: 1-based line of the file; 0 where there is none.
+    """
+
+    def __init__(self, file: str, key: str, problem: str, *, line: int = 0) -> None:
+        where = f"{file}, line {line}" if line else file
+        super().__init__(": ".join(filter(None, (where, key, problem))))
+        self.file = file
+        self.key = key
+        self.problem = problem
+        self.line = line
 
 
 class RequestError(PushgatewayError):

@@ -10,6 +10,7 @@ arbiter and all of its workers and nothing else.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import os
@@ -17,6 +18,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -94,7 +96,14 @@ class Reply:
         return None if values is None else ", ".join(values)
 
 
-def exchange(address: tuple[str, int], request: bytes, *, method: str = "GET", timeout_seconds: float = 20.0) -> Reply:
+def exchange(
+    address: tuple[str, int],
+    request: bytes,
+    *,
+    method: str = "GET",
+    timeout_seconds: float = 20.0,
+    tls: ssl.SSLContext | None = None,
+) -> Reply:
     """Send exactly these bytes on a connection of their own and read one response.
 
     Args:
@@ -102,8 +111,12 @@ def exchange(address: tuple[str, int], request: bytes, *, method: str = "GET", t
         request: The whole request, from its first line to the end of its body.
         method: What the request line says; a HEAD response has no body.
         timeout_seconds: For each socket operation.
+        tls: How to secure the connection; None for plain HTTP.
     """
-    with socket.create_connection(address, timeout=timeout_seconds) as connection:
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection(address, timeout=timeout_seconds))
+        if tls is not None:
+            connection = stack.enter_context(tls.wrap_socket(connection, server_hostname=address[0]))
         # A server may answer and close before it has read a large body.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(request)
@@ -121,6 +134,8 @@ class Service:
         prefix: The route prefix that the flags set; "" or "/x".
         telemetry_path: The path of the exposition below it, if the flags set another one.
         directory: Where it runs and keeps its data; a fresh one, removed at exit, by default.
+        tls: How to secure connections to it; None for plain HTTP.
+        user: NAME:PASSWORD that it wants from everybody; "" for none.
     """
 
     name = "service"
@@ -132,8 +147,12 @@ class Service:
         prefix: str = "",
         telemetry_path: str = "/metrics",
         directory: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+        user: str = "",
     ) -> None:
         self.flags = flags
+        self.tls = tls
+        self.user = user
         self.env = dict(env or {})
         self.prefix = prefix
         self.telemetry_path = telemetry_path
@@ -156,7 +175,7 @@ class Service:
     @property
     def url(self) -> str:
         """The base URL, with the prefix, without a trailing slash."""
-        return f"http://127.0.0.1:{self.port}{self.prefix}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}{self.prefix}"
 
     @property
     def pid(self) -> int:
@@ -284,6 +303,8 @@ class Service:
         fields: dict[str, str | bytes] = {"Host": f"127.0.0.1:{self.port}", "Connection": "close"}
         if body is not None:
             fields["Content-Length"] = str(len(body))
+        if self.user:
+            fields["Authorization"] = "Basic " + base64.b64encode(self.user.encode()).decode()
         fields |= headers or {}
         exact = target if isinstance(target, bytes) else target.encode()
         lines = [method.encode() + b" " + exact + b" HTTP/1.1"]
@@ -292,7 +313,7 @@ class Service:
             for name, value in fields.items()
         ]
         message = b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
-        return exchange(self.address, message, method=method, timeout_seconds=timeout_seconds)
+        return exchange(self.address, message, method=method, timeout_seconds=timeout_seconds, tls=self.tls)
 
     def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> Reply:
         """GET a path below the prefix."""

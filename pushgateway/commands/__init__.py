@@ -11,9 +11,9 @@ from typing import Final
 
 import click
 
-from pushgateway.commands import backup, importing, restore
+from pushgateway.commands import backup, check_config, importing, restore
 
 __all__ = ["COMMANDS"]
 
-COMMANDS: Final[tuple[click.Command, ...]] = (backup.command, importing.command, restore.command)
+COMMANDS: Final[tuple[click.Command, ...]] = (backup.command, check_config.command, importing.command, restore.command)
 """In the order of their names, as --help lists them."""

@@ -1,13 +1,14 @@
 """How does the gateway start, serve and stop?
 
-In this order: sockets are bound (a taken port ends the start before anything is touched), the store is created, checked
-or migrated and closed again, workers are forked, each opens the store and serves. The modules: `sockets` binds, `logs`
-writes log lines, `protocol` limits connections, `worker` runs a worker, `arbiter` keeps workers running, `supervisor`
-tells systemd about it.
+In this order: the web configuration is read, sockets are bound (what cannot be used ends the start before anything is
+touched), the store is created, checked or migrated and closed again, workers are forked, each opens the store and
+serves. The modules: `sockets` binds, `logs` writes log lines, `protocol` limits connections, `tls` secures them,
+`worker` runs a worker, `arbiter` keeps workers running, `supervisor` tells systemd about it.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from pushgateway.bridge import Bridge
 from pushgateway.config import Config, Limits
 from pushgateway.errors import StartError
 from pushgateway.failures import FailureRing
+from pushgateway.guard import Guard, Throttle
 from pushgateway.memory import OneProcess
 from pushgateway.server import logs
 from pushgateway.server.arbiter import Application, Arbiter
@@ -32,6 +34,7 @@ from pushgateway.storage.base import Store
 from pushgateway.storage.status import StatusBoard
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import create_app
+from pushgateway.webconfig import Source
 
 __all__ = ["run"]
 
@@ -61,29 +64,62 @@ def run(config: Config) -> int:
 
 
 def _start(config: Config) -> int:
+    web_config = Source(config.web_config_file) if config.web_config_file else None
     sockets = systemd_sockets() if config.systemd_socket else listen(config.listen_addresses)
     prepared = prepare_store(config.storage_url)
     try:
-        return _serve(config, sockets, prepared)
+        return _serve(config, sockets, prepared, web_config)
     finally:
         prepared.cleanup()
 
 
-def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedStore) -> int:
+def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedStore, web_config: Source | None) -> int:
     """Serve until stopped; ends in SystemExit, whose code is 0 or one of gunicorn's."""
     telemetry = Telemetry()
     services = _Services(
-        config, config.limits, prepared.url, telemetry, StatusBoard(), FailureRing(), OneProcess(), os.getpid()
+        config,
+        config.limits,
+        prepared.url,
+        telemetry,
+        StatusBoard(),
+        FailureRing(),
+        OneProcess(),
+        os.getpid(),
+        web_config,
+        None if web_config is None else Throttle(time.monotonic),
     )
     addresses = [url_of(sock) for sock in sockets]
-    application = Application(services, sockets, workers=config.workers, worker_died=telemetry.fold_dead_worker)
+    application = Application(
+        services,
+        sockets,
+        workers=config.workers,
+        worker_died=telemetry.fold_dead_worker,
+        tick=functools.partial(_look, web_config),
+    )
     arbiter = Arbiter(application, supervisor=Supervisor.from_environment())
     arbiter.systemd = config.systemd_socket
     if config.persistence_interval_given:
         log.warning("--persistence.interval has no effect: every answered push is durable")
-    log.info("listening", version=__version__, address=",".join(addresses), storage=prepared.url)
+    tls = "enabled" if web_config is not None and web_config.current.security is not None else "disabled"
+    log.info("listening", version=__version__, address=",".join(addresses), storage=prepared.url, tls=tls)
+    if web_config is not None and web_config.current.config.wants_http2:
+        log.info("http2 is not offered: clients use HTTP/1.1", file=config.web_config_file)
     arbiter.run()
     return 0
+
+
+def _look(web_config: Source | None) -> None:
+    """Keep the arbiter's web configuration up to date, with which workers begin, and log what becomes of it.
+
+    Each worker looks for itself; one process that says so is enough.
+    """
+    before = "" if web_config is None else web_config.problem
+    if web_config is None or not web_config.refresh():
+        return
+    if not web_config.problem:
+        log.info("web configuration loaded")
+    elif web_config.problem != before:
+        log.error("web configuration cannot be used, the last good one stays", err=web_config.problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +134,8 @@ class _Services:
     failures: FailureRing
     giants: OneProcess
     arbiter_pid: int
+    web_config: Source | None
+    throttle: Throttle | None
 
     def open(self) -> tuple[Bridge, Store]:
         store = open_store(self.storage_url, board=self.board, own=self.telemetry.names(), limits=self.limits)
@@ -108,6 +146,7 @@ class _Services:
             clock=time.time,
             quit_gateway=self._quit,
             failures=self.failures,
+            web_config_problem=lambda: self.web_config.problem if self.web_config else "",
         )
         bridge = Bridge(
             app,
@@ -117,8 +156,15 @@ class _Services:
             route_prefix=self.config.route_prefix,
             giants=self.giants,
             report=app.report_outside,
+            guard=self._guard(),
         )
         return bridge, store
+
+    def _guard(self) -> Guard | None:
+        if self.web_config is None or self.throttle is None:
+            return None
+        self.web_config.watch()
+        return Guard(self.web_config, self.throttle)
 
     def _quit(self) -> None:
         os.kill(self.arbiter_pid, signal.SIGTERM)

@@ -51,6 +51,7 @@ class Application(BaseApplication):
         sockets: Listening sockets; they belong to gunicorn from now on.
         workers: How many workers.
         worker_died: Called in the arbiter with the pid of each worker that has ended.
+        tick: Called in the arbiter about once a second, and before workers are forked.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Application(BaseApplication):
         *,
         workers: int,
         worker_died: Callable[[int], None],
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         self.services = services
         self._binds = [f"fd://{sock.detach()}" for sock in sockets]
         self._workers = workers
         self._worker_died = worker_died
+        self._tick = tick
         self._has_served = mmap.mmap(-1, 1)
         super().__init__()
 
@@ -76,6 +79,14 @@ class Application(BaseApplication):
     def note_serving(self) -> None:
         """Note, in a worker, that it begins to serve."""
         self._has_served[0] = 1
+
+    def tick(self) -> None:
+        """Do what is due in the arbiter."""
+        try:
+            self._tick()
+        except Exception:
+            # An exception would end the arbiter.
+            log.exception("cannot do what is due")
 
     def load_config(self) -> None:
         """Set gunicorn's settings; none of them is the operator's to change."""
@@ -157,6 +168,11 @@ class Arbiter(GunicornArbiter):
     def handle_usr2(self) -> None:
         """Refuse what gunicorn would do: a second gateway on the same sockets, started with our command line."""
         log.warning("SIGUSR2 is not supported")
+
+    def manage_workers(self) -> None:
+        """Do what is due, then start and stop workers as needed; gunicorn calls this about once a second."""
+        self.app.tick()
+        super().manage_workers()
 
     def spawn_worker(self) -> int:
         """Fork a worker; returns its pid, in the arbiter only, or 0 if there is no room for another process.

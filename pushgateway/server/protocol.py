@@ -18,9 +18,9 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import unquote
 
 import httptools
@@ -31,9 +31,9 @@ from pushgateway.config import Limits
 from pushgateway.errors import LimitError
 from pushgateway.web.answers import Refused, Report, error_answer, limit_data
 
-__all__ = ["Connection", "Connections"]
+__all__ = ["LINGER_SECONDS", "Connection", "Connections", "Dress"]
 
-_LINGER_SECONDS: Final = 2.0
+LINGER_SECONDS: Final = 2.0
 """How long what a refused client still sends is read and dropped, so that it can read the answer instead of a reset."""
 
 _ARRIVAL_SECONDS: Final = 0.05
@@ -51,6 +51,18 @@ _HIGH_BYTE: Final = re.compile(rb"[\x80-\xff]")
 _UPGRADE: Final = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
 
 
+Dress: TypeAlias = Callable[[Sequence[tuple[bytes, bytes]]], Sequence[tuple[bytes, bytes]]]
+
+
+class _Silent(Protocol):
+    """A connection that can be given up for another one."""
+
+    transport: asyncio.Transport
+
+    def report_end(self, reason: LimitError) -> None:
+        """Report that it was ended."""
+
+
 class Connections:
     """The open connections of one worker, as far as their number and what they hold are limited.
 
@@ -62,7 +74,7 @@ class Connections:
     def __init__(self, *, most: int, most_unread_bytes: int) -> None:
         self.most = most
         self._most_unread_bytes = most_unread_bytes
-        self.silent: dict[Connection, None] = {}
+        self.silent: dict[_Silent, None] = {}
         """Those that wait for the first byte of a request, longest first."""
         self.buffered_bytes = 0
         """Bodies that have been received and not yet been answered."""
@@ -94,6 +106,26 @@ class Connections:
         """Forget that a client has not read its response."""
         self._unread.pop(connection, None)
 
+    def admit(self, newcomer: _Silent, *, open_connections: int) -> bool:
+        """Take a connection, at the cost of the one that has been silent longest if there are too many.
+
+        Args:
+            newcomer: The connection.
+            open_connections: How many are open, with it.
+
+        Returns:
+            False if there are too many and none is silent.
+        """
+        if open_connections > self.most:
+            oldest = next(iter(self.silent), None)
+            if oldest is None:
+                return False
+            self.silent.pop(oldest)
+            oldest.transport.close()
+            oldest.report_end(LimitError("connections", allowed=self.most))
+        self.silent[newcomer] = None
+        return True
+
 
 class _WholeResponses:
     """What uvicorn takes for the transport of a response: it holds the head back until there is a body to go with it.
@@ -101,10 +133,11 @@ class _WholeResponses:
     uvicorn writes them one after the other, and uvloop sends each at once, in a packet of its own.
     """
 
-    __slots__ = ("_head", "_transport")
+    __slots__ = ("_end", "_head", "_transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, *, end: Callable[[], None]) -> None:
         self._transport = transport
+        self._end = end
         self._head = b""
 
     def write(self, data: bytes) -> None:
@@ -126,7 +159,7 @@ class _WholeResponses:
     def close(self) -> None:
         """Close the connection when everything is sent."""
         self.flush()
-        self._transport.close()
+        self._end()
 
     def is_closing(self) -> bool:
         """Whether the connection is closed or about to be."""
@@ -140,12 +173,14 @@ class Connection(HttpToolsProtocol):
         limits: What connections and requests may use.
         neighbours: All connections of this worker.
         report: Is told of the requests and connections that are refused here.
+        dress: Adds what every answer gets to the headers of those that are given here.
         kwargs: uvicorn's own.
     """
 
-    def __init__(self, *, limits: Limits, neighbours: Connections, report: Report, **kwargs: Any) -> None:
+    def __init__(self, *, limits: Limits, neighbours: Connections, report: Report, dress: Dress, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._report = report
+        self._dress = dress
         self._limits = limits
         self._neighbours = neighbours
         self._head = bytearray()
@@ -171,18 +206,11 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, at the cost of the one that has been silent longest if there are too many."""
         super().connection_made(transport)
-        self._responses = _WholeResponses(transport)
+        self._responses = _WholeResponses(transport, end=self._end)
         self._begun = self.loop.time()
         self._deadline = self._begun + self._limits.header_seconds
-        if len(self.connections) > self._neighbours.most:
-            oldest = next(iter(self._neighbours.silent), None)
-            if oldest is None:
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, LimitError("connections", allowed=self._neighbours.most))
-                return
-            self._neighbours.silent.pop(oldest)
-            oldest.transport.close()
-            oldest.report_end(LimitError("connections", allowed=self._neighbours.most))
-        self._neighbours.silent[self] = None
+        if not self._neighbours.admit(self, open_connections=len(self.connections)):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, LimitError("connections", allowed=self._neighbours.most))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -436,6 +464,8 @@ class Connection(HttpToolsProtocol):
         self._answers += 1
         if self.transport.get_write_buffer_size():
             self._neighbours.hold(self)
+        if self._refused and not self.transport.is_closing():
+            return  # what the client still sends is being dropped
         super().on_response_complete()
         if not self.pipeline and not self._head and not self._in_message and not self.transport.is_closing():
             self._neighbours.silent[self] = None
@@ -497,16 +527,30 @@ class Connection(HttpToolsProtocol):
             return
         accept = b",".join(value for name, value in self.headers if name == b"accept") if self._in_message else b""
         self._report(refused)
-        self.transport.write(_response(refused, self.server_state.default_headers, accept.decode("latin-1")))
+        default = self.server_state.default_headers
+        self.transport.write(_response(refused, default, accept.decode("latin-1"), self._dress))
+        self._linger()
+
+    def _end(self) -> None:
+        """Close after an answer that says so; some are given before the body has been read."""
+        if self._in_body and not self._refused:
+            self._refused = True
+            self._let_go()
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Say that nothing more will come, and drop what the client still sends for a while."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
-            self._deadline = self.loop.time() + _LINGER_SECONDS
+            self._deadline = self.loop.time() + LINGER_SECONDS
             self.flow.resume_reading()
         else:
             self.transport.close()
 
 
-def _response(refused: Refused, headers: Iterable[tuple[bytes, bytes]], accept: str) -> bytes:
+def _response(refused: Refused, headers: Iterable[tuple[bytes, bytes]], accept: str, dress: Dress) -> bytes:
     status = HTTPStatus(refused.status)
     answer = error_answer(
         status,
@@ -516,6 +560,6 @@ def _response(refused: Refused, headers: Iterable[tuple[bytes, bytes]], accept: 
         data=refused.data,
         retry_after_seconds=_RETRY_AFTER_SECONDS if status is HTTPStatus.SERVICE_UNAVAILABLE else 0,
     )
-    fields = (*headers, *wire_headers(answer), (b"connection", b"close"))
+    fields = (*headers, *dress(wire_headers(answer)), (b"connection", b"close"))
     lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % field for field in fields)]
     return b"\r\n".join(lines) + b"\r\n\r\n" + answer.body

@@ -15,7 +15,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final, Protocol
@@ -30,7 +30,9 @@ from pushgateway.bridge import Bridge
 from pushgateway.config import Limits
 from pushgateway.server.protocol import Connection, Connections
 from pushgateway.server.sockets import BACKLOG
+from pushgateway.server.tls import SecureConnection
 from pushgateway.storage.base import Store
+from pushgateway.webconfig import Security, Source
 
 __all__ = ["STOP_SIGNALS", "Services", "Worker"]
 
@@ -68,6 +70,10 @@ class Services(Protocol):
     def limits(self) -> Limits:
         """What connections and requests may use."""
 
+    @property
+    def web_config(self) -> Source | None:
+        """The web configuration; None without one."""
+
     def open(self) -> tuple[Bridge, Store]:
         """Open the store and make everything that stands on it."""
 
@@ -96,12 +102,7 @@ class Worker(GunicornWorker):
         self._config = UvicornConfig(
             self._bridge,
             loop="uvloop",
-            http=functools.partial(  # type: ignore[arg-type] # called like the class
-                Connection,
-                limits=limits,
-                neighbours=Connections(most=_affordable(limits.connections), most_unread_bytes=limits.unread_bytes),
-                report=self._bridge.report,
-            ),
+            http=_protocol(self._bridge, limits, services.web_config),  # type: ignore[arg-type] # called like a class
             interface="asgi3",
             lifespan="off",
             ws="none",
@@ -132,6 +133,26 @@ class Worker(GunicornWorker):
         self.notify()
 
 
+def _protocol(bridge: Bridge, limits: Limits, web_config: Source | None) -> Callable[..., asyncio.Protocol]:
+    """Return what makes the protocol of a connection, with TLS if there is any."""
+    neighbours = Connections(most=_affordable(limits.connections), most_unread_bytes=limits.unread_bytes)
+    plain = functools.partial(
+        Connection, limits=limits, neighbours=neighbours, report=bridge.report, dress=bridge.dress
+    )
+    if web_config is None or web_config.current.security is None:
+        return plain
+
+    def current() -> Security:
+        security = web_config.current.security
+        if security is None:
+            raise AssertionError("a source that begins with TLS keeps it")
+        return security
+
+    return functools.partial(
+        SecureConnection, make=plain, current=current, limits=limits, neighbours=neighbours, report=bridge.report
+    )
+
+
 class _Server(UvicornServer):
     """uvicorn's server, which also looks at its connections' deadlines and at its parent.
 
@@ -156,7 +177,7 @@ class _Server(UvicornServer):
         if counter % _CHECK_TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection):
+                if isinstance(connection, (Connection, SecureConnection)):
                     connection.check(now)
         return await super().on_tick(counter)
 

@@ -58,6 +58,7 @@ def create_app(
     clock: Callable[[], float],
     quit_gateway: Callable[[], None],
     failures: FailureRing | None = None,
+    web_config_problem: Callable[[], str] = lambda: "",
 ) -> Gateway:
     """Make the gateway's application.
 
@@ -68,6 +69,7 @@ def create_app(
         clock: Returns the Unix time in seconds.
         quit_gateway: Starts the graceful stop and returns at once; called by /-/quit if that is enabled.
         failures: Where refused pushes are listed; None for a list of this process alone.
+        web_config_problem: Returns why the web configuration, as its files are now, cannot be used; "" if it can.
 
     Returns:
         A WSGI application, safe to call in several threads at once.
@@ -76,7 +78,7 @@ def create_app(
     ring = FailureRing() if failures is None else failures
     app.diagnosis = Diagnosis(ring=ring, config=config, clock=clock)
     app.extensions["pushgateway"] = Services(
-        store, telemetry, config, clock, quit_gateway, ring, app.diagnosis, openapi.render(config)
+        store, telemetry, config, clock, quit_gateway, ring, app.diagnosis, openapi.render(config), web_config_problem
     )
     for module in (push, scrape, api, lifecycle, ui):
         app.register_blueprint(module.bp)

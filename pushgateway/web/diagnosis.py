@@ -30,7 +30,8 @@ _log = structlog.get_logger(__name__)
 _levels = logging.getLogger(__name__)
 """Asked before a line is put together: structlog needs ten times as long to find out that nobody wants it."""
 
-_UNAUTHORIZED: Final = 401
+_STRANGERS: Final = frozenset({"unauthorized", "throttled", "busy"})
+"""What is answered to who has not shown a password yet, and who could fill the list of failures."""
 
 _DATA: Final = ("line", "family", "limit", "allowed", "seen")
 """What errors know that a program may want to pick out; the rest stands in their reason."""
@@ -54,6 +55,9 @@ _EVENTS: Final[Mapping[str, _Event]] = {
     "not_found": _Event(logging.DEBUG, _REFUSED),
     "method_not_allowed": _Event(logging.DEBUG, _REFUSED),
     "limit": _Event(logging.WARNING, _REFUSED),
+    "unauthorized": _Event(logging.DEBUG, _REFUSED),
+    "throttled": _Event(logging.DEBUG, _REFUSED),
+    "busy": _Event(logging.WARNING, _REFUSED),
     "store_busy": _Event(logging.WARNING, _NOT_STORED),
     "store_unwritable": _Event(logging.ERROR, "error persisting metrics"),
     "store_unreadable": _Event(logging.ERROR, _NOT_STORED),
@@ -168,7 +172,7 @@ class Diagnosis:
 
     def _record(self, refused: Refused, what: str, key: GroupingKey | None) -> None:
         # Whoever may not push has not pushed.
-        if what not in _CHANGES.values() or refused.status == _UNAUTHORIZED:
+        if what not in _CHANGES.values() or refused.kind in _STRANGERS:
             return
         self._ring.record(
             Failure(

@@ -32,6 +32,7 @@ class Services:
         failures: The pushes that were refused lately.
         diagnosis: Is told what becomes of requests.
         openapi: The description of the API, finished.
+        web_config_problem: Why the web configuration, as its files are now, cannot be used; "" if it can.
     """
 
     store: Store
@@ -42,6 +43,7 @@ class Services:
     failures: FailureRing
     diagnosis: Diagnosis
     openapi: bytes
+    web_config_problem: Callable[[], str]
 
     def apply(self, change: Change, environ: Environ) -> None:
         """Apply a change, waiting for other writers as the request says.

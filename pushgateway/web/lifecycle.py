@@ -38,8 +38,12 @@ def ready() -> Response:
 
 
 def _state() -> str:
-    reason = services().store.unwritable_reason()
-    return f"store cannot be written: {reason}\n" if reason else _WELL
+    at_hand = services()
+    reason, problem = at_hand.store.unwritable_reason(), at_hand.web_config_problem()
+    lines = [f"store cannot be written: {reason}\n"] if reason else []
+    if problem:
+        lines.append(f"web configuration cannot be used, the last good one stays: {problem}\n")
+    return "".join(lines) or _WELL
 
 
 @bp.route("/-/quit", methods=["PUT", "POST"])

@@ -46,6 +46,7 @@ class Services:
     bare: bool
     limits: Limits = field(default_factory=Limits)
     board: StatusBoard = field(default_factory=StatusBoard)
+    web_config: None = None
 
     def open(self) -> tuple[Bridge, Store]:
         """Open the store and make everything that stands on it."""

@@ -20,8 +20,8 @@ DEFAULT_ADDRESS = "127.0.0.1:9091"
 
 QUADRANTS = {
     "tutorial": ("first-push",),
-    "how-to": ("back-up-and-restore", "migrate-from-the-go-pushgateway"),
-    "reference": ("http-api", "settings", "commands", "metrics", "storage", "behavior"),
+    "how-to": ("back-up-and-restore", "migrate-from-the-go-pushgateway", "secure-the-gateway"),
+    "reference": ("http-api", "settings", "commands", "metrics", "storage", "behavior", "web-config"),
     "explanation": ("architecture", "durability"),
 }
 

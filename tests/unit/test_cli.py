@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 import pytest
@@ -89,7 +87,6 @@ def test_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--", "--web.workers=1"], ["unexpected argument '--web.workers=1'"]),
         (["postgres://me:secret@h/db"], ["unexpected argument 'postgres://me:***@h/db'"]),
         (["--help-man"], ["--help-man", "not supported yet"]),
-        (["--web.config.file=x"], ["--web.config.file", "not supported yet"]),
         (["--push.enable-utf8-names"], ["--push.enable-utf8-names", "not supported yet"]),
     ],
 )
@@ -208,15 +205,6 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert "pip install 'pymetrics-pushgateway[gateway]'" in error
     assert missing in error
     assert error.count("\n") == 1
-
-
-def test_whole_extra_is_looked_for() -> None:
-    """Every package of the extra `gateway` is among those that are looked for."""
-    settings = configparser.ConfigParser()
-    settings.read(Path(__file__).parents[2] / "setup.cfg")
-    extra = settings["options.extras_require"]["gateway"].split()
-    modules = {re.split(r"[>=<]", requirement)[0].replace("-", "_") for requirement in extra}
-    assert {name.removeprefix("google.") for name in __main__._NEEDED} == modules
 
 
 def test_main_module_imports_only_the_standard_library() -> None:

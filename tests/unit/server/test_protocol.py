@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -100,6 +100,10 @@ class Side:
         """The limits for which something was refused or ended."""
         return [refused.data["limit"] for refused in self.reported if "limit" in refused.data]
 
+    def dress(self, fields: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+        """Add what every answer gets."""
+        return [*fields, (b"x-frame-options", b"deny")]
+
     def connect(self) -> tuple[Connection, Transport]:
         """Open a connection."""
         config = UvicornConfig(self.app, log_config=None, ws="none", interface="asgi3", lifespan="off")
@@ -107,6 +111,7 @@ class Side:
             limits=self.limits,
             neighbours=self.neighbours,
             report=self.reported.append,
+            dress=self.dress,
             config=config,
             server_state=self.state,
             app_state={},
@@ -523,3 +528,65 @@ def test_refusals_before_the_headers_are_complete_are_reported() -> None:
         assert [(one.method, one.path, one.status) for one in side.reported] == [("", "", 400)]
 
     drive(talk)
+
+
+def test_refusals_wear_the_configured_headers() -> None:
+    """What is refused before anybody knows what it is gets the operator's headers too."""
+
+    async def talk(side: Side) -> None:
+        connection, transport = side.connect()
+        connection.data_received(b"nonsense\r\n\r\n")
+        assert transport.written.startswith(b"HTTP/1.1 400 ")
+        assert b"\r\nx-frame-options: deny\r\n" in transport.written
+
+    drive(talk)
+
+
+@dataclass
+class Doorkeeper(Side):
+    """A side whose application answers 401 and reads no body."""
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """Refuse."""
+        close = [(b"connection", b"close")] if scope["method"] == "PUT" else []
+        headers = [(b"content-length", b"0"), *close]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def test_body_that_nobody_reads_is_dropped_for_a_while() -> None:
+    """An answer before the end of the body ends our side, holds nothing, and drops what comes until it is late."""
+
+    async def talk() -> None:
+        side = Doorkeeper(limits=replace(LIMITS, body_bytes=10**6))
+        connection, transport = side.connect()
+        connection.data_received(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n" + b"x" * 1000)
+        await settle()
+        assert transport.written.startswith(b"HTTP/1.1 401 ")
+        assert transport.ended
+        assert not transport.closed
+        connection.data_received(b"x" * 100_000)
+        assert side.neighbours.buffered_bytes == 0
+        assert not side.neighbours.silent
+        connection.check(connection.loop.time() + 1.0)
+        assert not transport.closed
+        connection.check(connection.loop.time() + 3.0)
+        assert transport.aborted
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
+
+
+def test_refused_request_without_a_body_keeps_its_connection() -> None:
+    """Who is answered 401 to a GET may try again on the same connection."""
+
+    async def talk() -> None:
+        side = Doorkeeper()
+        connection, transport = side.connect()
+        for _ in range(2):
+            connection.data_received(HEALTH)
+            await settle()
+        assert transport.written.count(b"HTTP/1.1 401 ") == 2
+        assert not transport.ended
+        assert not transport.closed
+
+    asyncio.run(asyncio.wait_for(talk(), 20))

@@ -18,6 +18,7 @@ from pushgateway.errors import (
     StoreUnreadableError,
     StoreUnwritableError,
 )
+from pushgateway.guard import Verdict
 from pushgateway.storage.base import Ticket
 from pushgateway.web import diagnosis as diagnosis_module
 from pushgateway.web import responses
@@ -87,7 +88,8 @@ def test_a_refused_push_leaves_a_line_and_a_failure(
 def test_every_kind_of_error_has_its_line() -> None:
     """No errorType is left to the default, but for what says nothing more than "refused"."""
     kinds = {kind.word for kind in responses._TABLE.values()} | {"not_found", "method_not_allowed", "internal"}
-    assert set(diagnosis_module._EVENTS) == kinds - {"request", "unsupported_media"}
+    kinds_of_the_guard = {verdict.value for verdict in Verdict} - {"admitted"}
+    assert set(diagnosis_module._EVENTS) == kinds_of_the_guard | kinds - {"request", "unsupported_media"}
     assert kinds - {case[-1] for case in PUSHES} == {"unsupported_media"}
 
 
@@ -251,11 +253,14 @@ def test_a_bug_outside_of_the_application_is_logged_with_its_traceback(site: Sit
     assert [(line["event"], line["exc_info"]) for line in lines] == [("unexpected error", True)]
 
 
-def test_who_may_not_push_has_not_pushed(site: Site) -> None:
-    """A refused password leaves a line but no failure: the list is for those who may push."""
+@pytest.mark.parametrize(
+    ("kind", "status", "level"), [("unauthorized", 401, "debug"), ("throttled", 429, "debug"), ("busy", 503, "warning")]
+)
+def test_who_may_not_push_has_not_pushed(site: Site, kind: str, status: int, level: str) -> None:
+    """What the guard refuses leaves a line but no failure: the list is for those who may push."""
     with structlog.testing.capture_logs() as lines:
-        site.app.report_outside(OUTSIDE._replace(kind="unauthorized", status=401, data={}))
-    assert [(line["event"], line["status"]) for line in lines] == [("push refused", 401)]
+        site.app.report_outside(OUTSIDE._replace(kind=kind, status=status, data={}))
+    assert [(line["event"], line["status"], line["log_level"]) for line in lines] == [("push refused", status, level)]
     assert site.failures.recent() == []
 
 

@@ -80,7 +80,7 @@ def test_each_error_has_one_answer(
 
 def test_no_error_is_forgotten() -> None:
     """Every error of the tree is answered here, but those that never reach a request."""
-    elsewhere = {"PushgatewayError", "StartError", "CommandError", "WouldBlockError", "LongWorkError"}
+    elsewhere = {"PushgatewayError", "StartError", "WebConfigError", "CommandError", "WouldBlockError", "LongWorkError"}
     assert {type(case[0]).__name__ for case in CASES} | elsewhere == set(errors_module.__all__)
 
 

@@ -1,0 +1,421 @@
+"""How does a connection of TLS become one of plain bytes?
+
+`SecureConnection` is to the event loop what `Connection` is without TLS. It shakes hands, within the limits of any
+connection that has not sent a request yet, and then hands plain bytes to a `Connection`, whose transport is a
+`SecureTransport`. Python's ssl does the cryptography, in memory.
+
+Not uvloop's own TLS: until the handshake is over nobody can count, time or drop its connections (200 that never finish
+would stay for a minute each), its transport cannot shut down one side only, so that a client that is refused while it
+sends would see a reset instead of the answer, and it takes one context for the life of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+import math
+import re
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.server import ServerState
+
+from pushgateway.config import Limits
+from pushgateway.errors import LimitError
+from pushgateway.server.protocol import LINGER_SECONDS, Connection, Connections
+from pushgateway.web.answers import Refused, Report, limit_data
+from pushgateway.webconfig import Security
+
+__all__ = ["SecureConnection", "SecureTransport"]
+
+log = structlog.get_logger(__name__)
+
+_READ_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 64 * 1024
+"""What is encrypted before it is handed on; four records."""
+
+_TURN_BYTES: Final = 1024 * 1024
+"""What is encrypted in one go of the event loop, about a millisecond; a scrape may have 100 times as much."""
+
+_PLAIN_HTTP: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) ")
+_EXPLANATION: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+"""What Go's server says to whoever takes http for https."""
+
+
+class SecureConnection(asyncio.Protocol):
+    """One connection of TLS, from its opening to its end.
+
+    Args:
+        make: Makes the connection that gets the plain bytes.
+        current: Returns what holds now; a connection keeps that with which it began.
+        limits: What connections may use.
+        neighbours: All connections of this worker.
+        report: Is told of the connections that are given up here.
+        server_state: uvicorn's, which knows the open connections.
+        kwargs: uvicorn's own, for `make`.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        *,
+        make: Callable[..., Connection],
+        current: Callable[[], Security],
+        limits: Limits,
+        neighbours: Connections,
+        report: Report,
+        server_state: ServerState,
+        **kwargs: Any,
+    ) -> None:
+        self._make = functools.partial(make, server_state=server_state, **kwargs)
+        self._current = current
+        self._limits = limits
+        self._neighbours = neighbours
+        self._report = report
+        self._open: set[Any] = server_state.connections
+        self._loop = asyncio.get_running_loop()
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._greeted = False
+        self._dropping = False  # what comes is of no use any more
+        self._deadline = math.inf
+        self._secured: SecureTransport | None = None  # once the handshake is over
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin the handshake; until it is over this counts as a connection that is silent."""
+        self.transport = transport
+        security = self._current()
+        self._tls = security.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._allowed_sans = security.allowed_sans
+        self._deadline = self._loop.time() + self._limits.header_seconds
+        self._open.add(self)
+        if not self._neighbours.admit(self, open_connections=len(self._open)):
+            self.report_end(LimitError("connections", allowed=self._neighbours.most))
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._dropping = True
+        self._forget()
+        if self._secured is not None:
+            self._secured.lost()
+            self._secured.connection.connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        """Pass on that the client will send no more.
+
+        Returns:
+            Whether the transport is to stay open.
+        """
+        if self._secured is None or self._secured.ended:
+            return False
+        if not self._dropping:
+            self._end_of_input(self._secured)
+        return True
+
+    def pause_writing(self) -> None:
+        """Stop encrypting: the client does not read."""
+        if self._secured is not None:
+            self._secured.stalled = True
+
+    def resume_writing(self) -> None:
+        """Go on encrypting."""
+        if self._secured is not None:
+            self._secured.stalled = False
+            self._secured.pump()
+
+    def shutdown(self) -> None:
+        """End at a graceful stop; uvicorn calls this only until the handshake is over."""
+        self.transport.close()
+
+    def check(self, now: float) -> None:
+        """Look at the deadline of the handshake; called about once a second.
+
+        Args:
+            now: The loop's time, in seconds.
+        """
+        if now > self._deadline:
+            self._deadline = math.inf
+            self.transport.abort()
+            if not self._dropping:
+                self.report_end(LimitError("header-seconds", allowed=self._limits.header_seconds))
+
+    def report_end(self, reason: LimitError) -> None:
+        """Report that the connection was ended before it was one of HTTP."""
+        data = limit_data(reason.limit, allowed=reason.allowed, seen=reason.seen)
+        self._report(Refused("", "", 0, "limit", str(reason), source=self._source(), data=data))
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came from the network."""
+        if self._dropping or (self._secured is not None and self._secured.ended):
+            return
+        if not self._greeted:
+            self._greeted = True
+            if _PLAIN_HTTP.match(data):
+                self._explain()
+                return
+        self._incoming.write(data)
+        if self._secured is None:
+            self._shake()
+        if self._secured is not None:
+            self.read(self._secured)
+
+    def read(self, secured: SecureTransport) -> None:
+        """Decrypt what has come, as far as the connection wants to have it."""
+        try:
+            while secured.reading and not self._dropping and not (secured.ended or secured.is_closing()):
+                data = self._tls.read(_READ_BYTES)
+                if not data:
+                    self._end_of_input(secured)
+                    break
+                secured.connection.data_received(data)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            log.debug("TLS connection broken", err=_reason(error), source=self._source())
+            self.transport.abort()
+            return
+        secured.pump()  # what TLS itself has to say
+
+    def _shake(self) -> None:
+        """Go on with the handshake."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._send()
+            return
+        except ssl.SSLError as error:
+            self._give_up(_reason(error))
+            return
+        if self._allowed_sans and not set(self._allowed_sans) & _sans(self._tls):
+            self._give_up("the client's certificate has none of client_allowed_sans")
+            return
+        self._forget()
+        connection: Connection = self._make()
+        self._secured = SecureTransport(self, connection, self._tls, self._outgoing)
+        connection.connection_made(self._secured)
+
+    def _give_up(self, reason: str) -> None:
+        # Scanners and misconfigured clients, who would fill the log.
+        log.debug("TLS handshake failed", err=reason, source=self._source())
+        self._dropping = True
+        self._send()
+        self.transport.close()
+
+    def _send(self) -> None:
+        if self._outgoing.pending:
+            self.transport.write(self._outgoing.read())
+
+    def _explain(self) -> None:
+        self._dropping = True
+        self._deadline = self._loop.time() + LINGER_SECONDS
+        self.transport.write(_EXPLANATION)
+        self.transport.write_eof()
+
+    def _end_of_input(self, secured: SecureTransport) -> None:
+        self._dropping = True
+        if not secured.connection.eof_received():
+            secured.close()
+
+    def _forget(self) -> None:
+        self._deadline = math.inf
+        self._neighbours.silent.pop(self, None)
+        self._open.discard(self)
+
+    def _source(self) -> str:
+        address = get_remote_addr(self.transport)
+        return address[0].removeprefix("::ffff:") if address else ""
+
+
+class SecureTransport(asyncio.Transport):
+    """The transport of plain bytes above TLS.
+
+    What is written waits in plain until the client has read what was encrypted before it: the answer to a scrape is
+    neither encrypted at once nor kept twice.
+
+    Args:
+        owner: Whose bytes these are.
+        connection: Who writes and gets them.
+        tls: Its session, the handshake over.
+        outgoing: Where the session leaves what is to be sent.
+
+    Attributes:
+        connection: As given.
+        stalled: Whether the network takes no more for now.
+        reading: Whether the connection wants to have what comes.
+        ended: Whether nothing can be sent any more.
+    """
+
+    def __init__(
+        self, owner: SecureConnection, connection: Connection, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO
+    ) -> None:
+        super().__init__({"sslcontext": tls.context, "ssl_object": tls})
+        self.connection = connection
+        self._owner = owner
+        self._raw = owner.transport
+        self._tls = tls
+        self._outgoing = outgoing
+        self._loop = connection.loop
+        self._waiting: deque[memoryview] = deque()
+        self._waiting_bytes = 0
+        self._closing = self._ending = False
+        self._scheduled = False
+        self._full = False  # the connection has been told not to write
+        self.stalled = False
+        self.reading = True
+        self.ended = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known of the connection, TLS or below."""
+        found = super().get_extra_info(name)
+        return self._raw.get_extra_info(name, default) if found is None else found
+
+    def write(self, data: Any) -> None:
+        """Send data."""
+        self.writelines((data,))
+
+    def writelines(self, list_of_data: Any) -> None:
+        """Send pieces of data, small ones together."""
+        if self._ending:
+            return
+        for data in list_of_data:
+            if data:
+                self._waiting.append(memoryview(data))
+                self._waiting_bytes += len(data)
+        self.pump()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the client has not been sent."""
+        return self._waiting_bytes + self._raw.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        """Hold back what comes."""
+        self.reading = False
+        if not self._raw.is_closing():
+            self._raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Hand on what comes."""
+        self.reading = True
+        if not self._raw.is_closing():
+            self._raw.resume_reading()
+            self._loop.call_soon(self._read_on)
+
+    def is_reading(self) -> bool:
+        """Whether what comes is handed on."""
+        return self.reading
+
+    def can_write_eof(self) -> bool:
+        """Whether one side can be shut down alone: with TLS's farewell, and then TCP's."""
+        return True
+
+    def write_eof(self) -> None:
+        """Say that nothing more will come when everything is sent; what still comes is dropped."""
+        self._ending = True
+        self.pump()
+
+    def close(self) -> None:
+        """Close when everything is sent."""
+        self._closing = self._ending = True
+        self.pump()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._closing = True
+        self.lost()
+        self._raw.abort()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed or about to be."""
+        return self._closing or self._raw.is_closing()
+
+    def lost(self) -> None:
+        """Note that nothing can be sent any more."""
+        self._ending = self.ended = True
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def pump(self) -> None:
+        """Encrypt what waits, as far as the client reads."""
+        self._scheduled = False
+        room = _TURN_BYTES
+        try:
+            while self._waiting and not self.stalled and room > 0:
+                room -= self._encrypt()
+                self._flush()
+        except ssl.SSLError as error:
+            log.debug("TLS connection broken", err=_reason(error))
+            self.abort()
+            return
+        if self._waiting:
+            if not self.stalled:
+                self._scheduled = True
+                self._loop.call_soon(self._go_on)
+        else:
+            self._flush()
+            self._end()
+        if bool(self._waiting) is not self._full:
+            self._full = not self._full
+            if self._full:
+                self.connection.pause_writing()
+            else:
+                self.connection.resume_writing()
+
+    def _go_on(self) -> None:
+        if self._scheduled:
+            self.pump()
+
+    def _encrypt(self) -> int:
+        """Encrypt up to a piece of what waits; returns how much."""
+        done = 0
+        while self._waiting and done < _PIECE_BYTES:
+            data = self._waiting[0][: _PIECE_BYTES - done]
+            count = self._tls.write(data)
+            done += count
+            if count == len(self._waiting[0]):
+                self._waiting.popleft()
+            else:
+                self._waiting[0] = self._waiting[0][count:]
+        self._waiting_bytes -= done
+        return done
+
+    def _flush(self) -> None:
+        if self._outgoing.pending and not self._raw.is_closing():
+            self._raw.write(self._outgoing.read())
+
+    def _end(self) -> None:
+        """Do what was asked for when everything is sent."""
+        if self._ending and not self.ended:
+            self.ended = True
+            # It wants the client's farewell too, for which nobody waits.
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._flush()
+            if not self._closing and not self._raw.is_closing():
+                self._raw.write_eof()
+        if self._closing:
+            self._raw.close()
+
+    def _read_on(self) -> None:
+        if self.reading and not self.is_closing():
+            self._owner.read(self)
+
+
+def _sans(tls: ssl.SSLObject) -> set[str]:
+    """Return the subject's alternative names in the client's certificate, spelt as Go spells them."""
+    names: Any = (tls.getpeercert() or {}).get("subjectAltName", ())
+    return {
+        str(ipaddress.ip_address(value)) if kind == "IP Address" else value
+        for kind, value in names
+        if kind in ("DNS", "email", "IP Address", "URI")
+    }
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).replace("_", " ").lower()

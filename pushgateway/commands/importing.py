@@ -73,11 +73,14 @@ def _source(values: dict[str, Any]) -> Remote:
     user, file = values["basic_auth_user"], values["password_file"]
     if bool(user) != bool(file):
         raise ConfigError("--basic-auth-user", "expected together with --password-file")
+    ca_file = values["ca_file"] or ""
+    if ca_file and not os.access(ca_file, os.R_OK):
+        raise ConfigError("--ca-file", f"{shown(ca_file)} cannot be read")
     return Remote(
         _url("--from", values["from_"]),
         user=user or "",
         password=_password(file) if file else "",
-        ca_file=values["ca_file"] or "",
+        ca_file=ca_file,
         timeout_seconds=float(duration_seconds(values["timeout"], "--timeout")),
     )
 

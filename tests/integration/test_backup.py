@@ -59,15 +59,15 @@ def test_backups_under_load(tmp_path: Path) -> None:
             assert gateway.push(f"job/ballast/instance/{number}", BALLAST).status == 200
         known = []
         with Load(gateway) as load:
-            for number in range(3):
+            for number in range(2):
                 known.append(list(load.acknowledged))
                 done = run("backup", str(tmp_path / f"{number}.db"), directory=gateway.directory)
                 assert (done.returncode, done.stderr) == (0, "")
                 assert done.stdout.startswith(f"{tmp_path / f'{number}.db'} holds ")
         assert load.failures == []
         assert min(load.acknowledged) > 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.db", "1.db", "2.db"]
-    for number in range(3):
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.db", "1.db"]
+    for number in range(2):
         with Gateway(f"--storage.url=sqlite:{tmp_path / f'{number}.db'}") as copy:
             scrape = copy.scrape()
         for job in range(JOBS):

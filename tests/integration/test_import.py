@@ -5,16 +5,17 @@ from __future__ import annotations
 import gzip
 import http.server
 import json
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import ClassVar
 
 import pytest
 
-from tests.harness import Gateway, Original, Service, free_port
+from tests.harness import Gateway, Original, Service, free_port, require_program
 from tests.integration.test_backup import run
 
 EVERY_KIND = """\
@@ -72,7 +73,7 @@ def original() -> Iterator[Original]:
         yield original
 
 
-def take_over(service: Service, directory: Path, *flags: str) -> CompletedProcess[str]:
+def take_over(service: Service, directory: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Import what a gateway holds into the store of a directory."""
     return run("import", "--from", service.url, *flags, directory=directory)
 
@@ -223,14 +224,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answering(answers: dict[str, bytes], *, password: str = "") -> Iterator[str]:
+def answering(answers: dict[str, bytes], *, password: str = "", certificate: Path | None = None) -> Iterator[str]:
     """Run a web server that is no gateway, and lend its URL."""
     handler = type("Prepared", (Handler,), {"answers": answers, "password": password})
     with http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
@@ -285,6 +290,21 @@ def test_credentials(tmp_path: Path) -> None:
     assert "same" not in done.stderr.replace("the same", "")
 
 
+def test_tls(tmp_path: Path) -> None:
+    """The old gateway's certificate has to be signed by those of the file that is given, or by the system's."""
+    name = tmp_path / "server.pem"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=old"
+    command = [require_program("openssl"), *options.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", name, "-out", f"{name}.crt"], check=True, capture_output=True)
+    authority = tmp_path / "server.pem.crt"
+    name.write_bytes(name.read_bytes() + authority.read_bytes())
+    with answering({"/api/v1/metrics": b'{"status":"success","data":[]}'}, certificate=name) as url:
+        assert run("import", "--from", url, f"--ca-file={authority}", directory=tmp_path).returncode == 0
+        done = run("import", "--from", url, directory=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "certificate verify failed" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -293,6 +313,7 @@ def test_credentials(tmp_path: Path) -> None:
         (["--from=http://me:secret@old:9091"], ["--from", "***", "--password-file"]),
         (["--from=http://old", "--basic-auth-user=me"], ["--password-file"]),
         (["--from=http://old", "--basic-auth-user=me", "--password-file=none"], ["--password-file", "No such file"]),
+        (["--from=https://old", "--ca-file=none"], ["--ca-file", "'none' cannot be read"]),
         (["--from=http://old", "--compare-with=new"], ["--compare-with"]),
         (["--from=http://old", "--timeout=soon"], ["--timeout"]),
         (["--from=http://old", "--storage.url=memory:"], ["--storage.url"]),

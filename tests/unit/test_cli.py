@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,6 +168,25 @@ def test_subcommands(
     assert cli.main(["act"]) == code
     assert capsys.readouterr().err == error
     assert run.configs == []
+
+
+def test_a_subcommand_that_is_stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM ends a subcommand like Ctrl-C, so that it can remove what it has begun."""
+    removed: list[str] = []
+
+    def act() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            removed.append("half a copy")
+
+    monkeypatch.setattr(cli, "COMMANDS", (click.Command("act", callback=act),))
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert cli.main(["act"]) == 1
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert removed == ["half a copy"]
 
 
 def test_subcommands_are_sorted_by_name() -> None:

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from pushgateway.errors import CommandError
-from pushgateway.storage import StatusBoard, check_copy, copy_store, open_store, prepare_store, schema
+from pushgateway.storage import (
+    StatusBoard,
+    check_copy,
+    copy_store,
+    join_store,
+    open_store,
+    prepare_store,
+    schema,
+)
 from pushgateway.storage.sqlite_files import in_use, log_problem
 from tests.contract.values import key, push
 from tests.stores import GROUPS, HOLD_IN_SQLITE, PUSH_AND_DIE, fill_store, used_by_another
@@ -72,6 +80,35 @@ def test_progress_ends_at_the_whole(tmp_path: Path) -> None:
     )
     assert seen[-1] == (found.bytes, found.bytes)
     assert seen == sorted(seen)
+
+
+def test_an_interrupted_copy_leaves_nothing(tmp_path: Path) -> None:
+    """When the operator interrupts the copying, no file of it is left."""
+    store = fill_store(tmp_path / "store.db")
+
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_store(str(store), str(tmp_path / "copy.db"), force=False, progress=interrupt)
+    assert names(tmp_path) == {"store.db", "store.db-lock"}
+
+
+def test_a_command_joins_a_store(tmp_path: Path) -> None:
+    """A command creates a store or writes to one beside a gateway, but not if it would write to another log."""
+    path = tmp_path / "store.db"
+    with join_store(str(path), own={}, prepare=True) as store:
+        store.apply(push(key("a")), None)
+    with used_by_another(path):
+        with join_store(str(path), own={}, prepare=True) as store:
+            store.apply(push(key("b")), None)
+            assert len(store.groups()) == 2
+        (tmp_path / "store.db-wal").unlink()
+        with (
+            pytest.raises(CommandError, match=r"cannot write to .*store.db-wal is missing .*restart the gateway"),
+            join_store(str(path), own={}, prepare=True),
+        ):
+            pass
 
 
 def refuse(store: Path, target: Path, *words: str, force: bool = False) -> None:

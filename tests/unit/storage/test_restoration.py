@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pushgateway.errors import CommandError, PushgatewayError
-from pushgateway.storage import StatusBoard, copy_store, open_store, prepare_store, restore_store, schema
+from pushgateway.storage import StatusBoard, copy_store, open_store, prepare_store, restoration, restore_store, schema
 from pushgateway.storage import prepare as prepare_module
 from tests.stores import GROUPS, HOLD_IN_SQLITE, PUSH_AND_DIE, fill_store, used_by_another
 
@@ -190,6 +192,31 @@ def test_an_older_layout_is_migrated(copy: Path, home: Path, monkeypatch: pytest
     assert copy.read_bytes() == before
     with closing(sqlite3.connect(home / "store.db")) as db:
         assert db.execute("SELECT count(*) FROM later").fetchone() == (0,)
+
+
+def test_a_restore_that_fails_at_the_last_step(copy: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the new file cannot get the store's name, the store is still there with all that it held."""
+    path = fill_store(home / "store.db", groups=3)
+    subprocess.run([sys.executable, "-c", PUSH_AND_DIE, str(path)], cwd=Path(__file__).parents[3], check=False)
+
+    def fail(_old: str, _new: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(restoration.os, "replace", fail)
+    with pytest.raises(CommandError, match="Input/output error"):
+        restore_store(str(copy), str(path), force=True, at_seconds=NOON)
+    assert group_count(path) == 4
+    assert not list(home.glob("*.part*"))
+
+
+def test_root_restores_for_the_gateways_user(copy: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What root writes belongs to whom the store, or else its directory, belongs to."""
+    chowned: list[str] = []
+    monkeypatch.setattr(restoration.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(restoration.os, "chown", lambda file, _user, _group: chowned.append(os.path.basename(file)))
+    restore_store(str(copy), str(home / "store.db"), force=False, at_seconds=NOON)
+    assert chowned[1] == "store.db-lock"
+    assert re.fullmatch(r"store\.db\..*\.part", chowned[0])
 
 
 def test_a_link_stays_a_link(copy: Path, home: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pushgateway.web.openapi.schemas import Json, json_body, named, response
 
 __all__ = ["paths"]
 
-_ANYWHERE: Final = (400, 408, 413, 414, 415, 431, 500, 501, 503, 505)
+_ANYWHERE: Final = (400, 401, 408, 413, 414, 415, 429, 431, 500, 501, 503, 505)
 """What may be answered before anybody has looked at the path, or whatever it is."""
 
 _TEXT: Final = "text/plain; charset=utf-8"

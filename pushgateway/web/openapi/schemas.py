@@ -29,6 +29,7 @@ ERRORS: Final[Mapping[int, _Error]] = {
         "is exceeded.",
         ("grouping_key", "parse", "inconsistent", "limit", "request"),
     ),
+    401: _Error("The operator has configured users, and this request names none with its password.", ("unauthorized",)),
     403: _Error("It is not enabled.", ()),
     404: _Error("Nothing is there.", ("not_found",)),
     405: _Error("Another method is expected; `Allow` names it.", ("method_not_allowed",)),
@@ -36,12 +37,13 @@ ERRORS: Final[Mapping[int, _Error]] = {
     413: _Error("The body, or something in it, has too many bytes.", ("limit",)),
     414: _Error("The request line is too long.", ("limit",)),
     415: _Error("A content encoding that is not read here.", ("unsupported_media",)),
+    429: _Error("More requests than the operator's rate limit allows.", ("throttled",)),
     431: _Error("The headers are too large.", ("limit",)),
     500: _Error("A bug; the log has a traceback.", ("internal",)),
     501: _Error("A transfer encoding that is not supported.", ("request",)),
     503: _Error(
         "Nothing was stored: others were before this request for too long, or the store cannot be written or read.",
-        ("store_busy", "store_unwritable", "store_unreadable", "store", "limit"),
+        ("store_busy", "store_unwritable", "store_unreadable", "store", "limit", "busy"),
     ),
     505: _Error("A version of HTTP that is not supported.", ("request",)),
 }
@@ -80,7 +82,9 @@ def _error_response(status: int, error: _Error) -> Json:
     headers: Json = {}
     if status == 405:
         headers = {"Allow": {"description": "The methods that the path takes.", "schema": {"type": "string"}}}
-    if status == 503:
+    if status == 401:
+        headers = {"WWW-Authenticate": {"description": "The scheme.", "schema": {"const": "Basic"}}}
+    if status in (429, 503):
         headers = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
     content: Json = {_TEXT: {"schema": {"type": "string"}}}
     if error.kinds:

@@ -6,6 +6,7 @@ PYTHON ?= python3
 LISTEN ?= 127.0.0.1:9091
 ARGS ?=
 BENCH ?= gateway
+FUZZ_SECONDS ?= 300
 SUITES := lint types layers unit contract sdk integration e2e project
 
 export PIP_CACHE_DIR := $(CURDIR)/.venv/cache/pip
@@ -23,7 +24,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n) env DEBIAN_FRONTEND=noni
 # An update that fails for one of several sources may still have brought what is needed.
 apt_install = { $(AS_ROOT) apt-get -qq update; $(AS_ROOT) apt-get -qq install --no-install-recommends --yes $(1); } >/dev/null 2>&1
 
-.PHONY: run test help lint format types layers unit contract sdk integration e2e project bench soak clean programs
+.PHONY: run test help lint format types layers unit contract sdk integration e2e project bench soak fuzz clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -64,6 +65,9 @@ sdk integration e2e: .venv/.dev programs ## The same, for suites that need a run
 
 soak: .venv/.dev programs ## Run the long forms of tests
 	@$(PYTEST) -m soak tests $(ARGS)
+
+fuzz: .venv/.dev programs ## Send damaged requests in all formats for FUZZ_SECONDS (300)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m soak tests/integration/test_fuzz.py $(ARGS)
 
 bench: .venv/.dev programs ## Compare ours with the original; ARGS=--quick for a minute, BENCH=rules for another benchmark
 	@command -v wrk >/dev/null || $(call apt_install,wrk) || { echo 'make: no wrk; try: apt-get install wrk' >&2; exit 1; }

@@ -342,12 +342,13 @@ class Snapshot(NamedTuple):
 
     `families` are sorted by name and hold only families that no suspect concerns; `contested` are the blocks of all the
     others (suspects and whatever shares a name or a stem with one), in METRICS form whatever was asked for, sorted by
-    name and group. `groups` are sorted by key.
+    name and group. `groups` are sorted by key. `many_helps` names the families whose groups disagree about the help.
     """
 
     families: Sequence[FamilyView]
     groups: Sequence[Group]
     contested: Sequence[FamilyBlock]
+    many_helps: Sequence[str] = ()
 
 
 class GroupContents(NamedTuple):

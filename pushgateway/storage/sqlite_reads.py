@@ -69,7 +69,8 @@ def read_snapshot(db: sqlite3.Connection, form: Form) -> Snapshot:
     ]
     groups = [Group._make(row) for row in db.execute(_GROUPS)]
     blocks = [_block(row) for name in sorted(contested) for row in db.execute(_BLOCKS, (name,))]
-    return Snapshot(views, groups, blocks)
+    many_helps = [name for name, same in named.items() if len(same) > 1 and len({header[3] for header in same}) > 1]
+    return Snapshot(views, groups, blocks, many_helps)
 
 
 def read_groups(db: sqlite3.Connection) -> Sequence[GroupContents]:

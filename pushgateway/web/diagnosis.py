@@ -9,7 +9,7 @@ the bridge or the protocol refuses leave one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -90,6 +90,7 @@ class Diagnosis:
         self._clock = clock
         self._prefix = _wsgi(config.route_prefix)
         self._scrapes = self._prefix + _wsgi(config.telemetry_path)
+        self._helps: dict[str, Sequence[str]] = {}
 
     def note_outside(self, refused: Refused) -> None:
         """Note a request that was answered without the application; while its exception is handled, if there is one."""
@@ -133,6 +134,24 @@ class Diagnosis:
         request = _refused(environ, status)
         _, key = self._about(request)
         _log.debug(event, **_told(request, key), **details)
+
+    def note_helps(self, *, inconsistent: Sequence[str], overlapping: Sequence[str]) -> None:
+        """Note, when it changes, which families have not one help text.
+
+        The original says so at every scrape, and for each family.
+
+        Args:
+            inconsistent: Families about whose help their groups disagree.
+            overlapping: Families of the gateway's own that were pushed with another help.
+        """
+        found = {
+            "metric families inconsistent help strings": inconsistent,
+            "metric families overlap": overlapping,
+        }
+        for event, names in found.items():
+            if names and names != self._helps.get(event):
+                _log.info(event, families=",".join(names))
+        self._helps = found
 
     @staticmethod
     def wants_done() -> bool:

@@ -26,6 +26,7 @@ from pushgateway.model import (
     Snapshot,
 )
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
+from pushgateway.own_families import OWN
 from pushgateway.rules import Contested, Resolution
 from pushgateway.web.handlers import services
 from pushgateway.web.responses import Answer
@@ -48,6 +49,10 @@ def scrape() -> Response:
     resolution = _resolve(snapshot.contested, at_hand.telemetry.names())
     own = at_hand.telemetry.families(
         store_writable=not at_hand.store.unwritable_reason(), inconsistent_series=resolution.left_out
+    )
+    at_hand.diagnosis.note_helps(
+        inconsistent=snapshot.many_helps,
+        overlapping=[view.name for view in snapshot.families if view.name in OWN and view.help != OWN[view.name].help],
     )
     encoding = formats.accepted_encoding(headers.get("Accept-Encoding", ""))
     body = render(exposition.format, snapshot, contested=resolution.families, own=own)

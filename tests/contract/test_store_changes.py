@@ -32,7 +32,7 @@ def only_group(store: Store) -> Group:
 def test_empty(store: Store) -> None:
     """A new store holds nothing, and can be read."""
     store.ping()
-    assert store.families(Form.TEXT) == ([], [], [])
+    assert store.families(Form.TEXT) == ([], [], [], [])
     assert list(store.groups()) == []
     assert store.unwritable_reason() == ""
 
@@ -151,6 +151,16 @@ def test_newest_help(store: Store) -> None:
     assert view.help == "new"
 
 
+def test_groups_that_disagree_about_a_help(store: Store) -> None:
+    """A snapshot names the families whose groups have not the same help, as long as they have not."""
+    store.apply(push(A, family("x", group=A, help="one"), family("y", group=A, help="same"), at=1.0), None)
+    assert list(store.families(Form.TEXT).many_helps) == []
+    store.apply(push(B, family("x", group=B, help="another"), family("y", group=B, help="same"), at=2.0), None)
+    assert list(store.families(Form.TEXT).many_helps) == ["x"]
+    store.apply(push(B, family("x", group=B, help="one"), at=3.0), None)
+    assert list(store.families(Form.TEXT).many_helps) == []
+
+
 def test_family_without_series(store: Store) -> None:
     """A family without series, as protobuf can send it, is stored."""
     store.apply(push(A, family("x", group=A, series=())), None)
@@ -229,7 +239,7 @@ def test_wipe(store: Store) -> None:
     for group in (A, B):
         store.apply(push(group, family("x", group=group)), None)
     store.apply(Wipe(), None)
-    assert store.families(Form.TEXT) == ([], [], [])
+    assert store.families(Form.TEXT) == ([], [], [], [])
     store.apply(push(A, family("x", MetricType.COUNTER, group=A)), None)
     assert names(store) == ["x"]
 

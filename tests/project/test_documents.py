@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,13 +15,18 @@ import pytest
 from pushgateway import __version__
 from pushgateway.config import OPTIONS
 from tests.harness import Gateway, require_program
-from tests.project.pages import ROOT, page, pages, snippets, tracked_files
+from tests.project.pages import ROOT, page, pages, rows, snippets, tracked_files
 
 DEFAULT_ADDRESS = "127.0.0.1:9091"
 
 QUADRANTS = {
     "tutorial": ("first-push",),
-    "how-to": ("back-up-and-restore", "migrate-from-the-go-pushgateway", "secure-the-gateway"),
+    "how-to": (
+        "back-up-and-restore",
+        "find-out-why-a-push-was-refused",
+        "migrate-from-the-go-pushgateway",
+        "secure-the-gateway",
+    ),
     "reference": ("http-api", "settings", "commands", "metrics", "storage", "behavior", "web-config"),
     "explanation": ("architecture", "durability"),
 }
@@ -130,6 +136,49 @@ def test_the_snippets_of_a_page_run(name: str, tmp_path: Path) -> None:
 
         assert printed
         assert any("push_time_seconds" in one for one in printed), "no snippet shows what was pushed"
+
+
+REFUSED = "docs/how-to/find-out-why-a-push-was-refused.md"
+
+
+def test_refusals_are_found_as_the_page_says(tmp_path: Path) -> None:
+    """Each way of the page to a reason finds it: the answer, as text and as JSON, and the list, for one group too."""
+    require_program("curl")
+    with Gateway() as gateway:
+        shell = Shell(gateway, tmp_path)
+        blocks = [block for block in snippets(page(REFUSED)) if block.language == "sh"]
+        text, as_json, listed, of_group = (shell.run(block.text) for block in blocks)
+
+        reason = 'text format parsing error in line 1: expected float as value, got "1.5GB"'
+        assert reason in text
+        assert text.endswith("\n400\n")
+        assert json.loads(as_json)["errorType"] == "parse"
+        assert len(json.loads(listed)["data"]) == 2
+        assert of_group.count(reason) == 2
+        assert 'msg="failed to parse text" method=POST group="{job=\\"backup\\"}"' in gateway.log()
+
+
+COMMON = {
+    "unexpected end of input stream": ("job/c", b"x 1"),
+    'expected float as value, got "1\\r"': ("job/c", b"x 1\r\n"),
+    "odd number of components in label string": ("job/a/b%2Fc/d", b""),
+    "pushed metrics must not have timestamps": ("job/a", b"x 1 123\n"),
+    "was collected before with the same name and label values": ("job/a/l/v", b"z 1\n"),
+    "expected one type in all groups": ("job/b", b"# TYPE x gauge\nx 1\n"),
+    "Method Not Allowed": ("", b"x 1\n"),
+}
+
+
+def test_common_reasons_are_worded_as_the_page_says() -> None:
+    """Each common reason of the page is what the gateway answers to a push of that kind."""
+    reasons = [match[1] for row in rows(page(REFUSED)) if (match := re.fullmatch(r"`([^`]+)`", row[0]))]
+    assert reasons == list(COMMON)
+    with Gateway("--storage.url=memory:") as gateway:
+        assert gateway.push("job/a", b'x 1\nz{l="v"} 1\n').status == 200
+        for reason, (path, body) in COMMON.items():
+            reply = gateway.request("POST", f"/metrics/{path}".rstrip("/"), body)
+            assert reply.status >= 400
+            assert reason in reply.text
 
 
 def test_the_readme_pushes_what_it_says() -> None:

@@ -51,6 +51,7 @@ class MemoryStore:
         read_error: Why reads fail; "" reads.
         unwritable: What `unwritable_reason` says.
         contested: What a snapshot's `contested` holds.
+        many_helps: What a snapshot's `many_helps` holds.
         changes: Every change asked for with its ticket, applied or not.
     """
 
@@ -60,6 +61,7 @@ class MemoryStore:
         self.write_error: StoreError | Exception | None = None
         self.read_error = ""
         self.unwritable = ""
+        self.many_helps: Sequence[str] = ()
         self.contested: Sequence[FamilyBlock] = ()
         self.changes: list[tuple[Change, Ticket | None]] = []
         self._groups: dict[str, _Stored] = {}
@@ -93,7 +95,7 @@ class MemoryStore:
             found = [group.families[name][0] for _, group in sorted(self._groups.items()) if name in group.families]
             bodies = [one.text if form is Form.TEXT else one.metrics for one in found]
             views.append(FamilyView(name, found[0].type, found[0].help, bodies, found[0].unit))
-        return Snapshot(views, [one.group for one in self.groups()], self.contested)
+        return Snapshot(views, [one.group for one in self.groups()], self.contested, self.many_helps)
 
     def groups(self) -> Sequence[GroupContents]:
         """Return everything, a group at a time."""

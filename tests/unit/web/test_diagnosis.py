@@ -136,6 +136,24 @@ def test_a_failed_scrape_leaves_the_line_of_the_original(site: Site) -> None:
     assert site.failures.recent() == []
 
 
+def test_helps_that_disagree_are_told_when_they_appear(site: Site) -> None:
+    """Scrapes tell of families without one help text in the original's words, but not of the same ones every time."""
+    site.push("job/a", b"# HELP process_max_fds Mine.\n# TYPE process_max_fds gauge\nprocess_max_fds 1\n")
+    told = []
+    for many_helps in (["x", "y"], ["x", "y"], [], ["x"]):
+        site.store.many_helps = many_helps
+        with structlog.testing.capture_logs() as lines:
+            assert site.get("/metrics").status_code == 200
+        told.append([(line["log_level"], line["event"], line["families"]) for line in lines])
+    inconsistent = "metric families inconsistent help strings"
+    assert told == [
+        [("info", inconsistent, "x,y"), ("info", "metric families overlap", "process_max_fds")],
+        [],
+        [],
+        [("info", inconsistent, "x")],
+    ]
+
+
 @pytest.mark.parametrize("target", ["/nothing", "/-/ready", "/api/v1/metrics", "/api/v1/failures?limit=0"])
 def test_other_requests_are_not_told(site: Site, target: str) -> None:
     """Scanners and probes neither fill the log nor the list of failures."""

@@ -53,7 +53,6 @@ class Option:
         lowest: The smallest value of a COUNT, BYTES or SECONDS.
         highest: The largest value of a COUNT, BYTES or SECONDS.
         note: What the reference adds, such as a difference from the original.
-        supported: False refuses every value but the default, with "not supported yet", instead of ignoring it.
     """
 
     name: str
@@ -66,7 +65,6 @@ class Option:
     lowest: float = 1
     highest: float = 256
     note: str = ""
-    supported: bool = True
 
     @property
     def flag(self) -> str:
@@ -208,7 +206,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.FLAG,
         "false",
         "Allow UTF-8 characters in metric and label names.",
-        supported=False,
+        note="See [UTF-8 names](http-api.md#utf-8-names).",
     ),
     Option(
         "push.lenient-line-endings",
@@ -293,6 +291,7 @@ class Config:
         enable_lifecycle: Whether /-/quit works.
         enable_admin_api: Whether wipe works.
         disable_consistency_check: Whether conflicting pushes are stored (202).
+        enable_utf8_names: Whether metric and label names may have any characters.
         lenient_line_endings: Whether CRLF and a missing last line feed are accepted.
         storage_url: Where the groups are kept.
         persistence_file: As given; "" if it was not. `storage_url` includes it already.
@@ -314,6 +313,7 @@ class Config:
     enable_lifecycle: bool = False
     enable_admin_api: bool = False
     disable_consistency_check: bool = False
+    enable_utf8_names: bool = False
     lenient_line_endings: bool = False
     storage_url: str = "sqlite:pushgateway.db"
     persistence_file: str = ""
@@ -354,6 +354,7 @@ def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> 
         enable_lifecycle=one["web.enable-lifecycle"] == "true",
         enable_admin_api=one["web.enable-admin-api"] == "true",
         disable_consistency_check=one["push.disable-consistency-check"] == "true",
+        enable_utf8_names=one["push.enable-utf8-names"] == "true",
         lenient_line_endings=one["push.lenient-line-endings"] == "true",
         storage_url=_storage_url(one, given),
         persistence_file=one["persistence.file"],
@@ -416,10 +417,7 @@ def _checked(option: Option, given: _Given | None) -> tuple[str, ...]:
     """Check and normalise an option's values; the result is what /api/v1/status shows."""
     values = given.values if given else (option.default,)
     spelling = given.spelling if given else option.flag
-    checked = tuple(_one(option, value, spelling) for value in values)
-    if not option.supported and checked != (option.default,):
-        raise ConfigError(spelling, f"{shown(values[-1])} is not supported yet")
-    return checked
+    return tuple(_one(option, value, spelling) for value in values)
 
 
 def _one(option: Option, value: str, spelling: str) -> str:

@@ -1,10 +1,12 @@
 """Which group does a URL path name, and which path names a group?
 
 A push goes to ``/metrics/job/JOB/NAME/VALUE/...``. A value that a path cannot carry, such as one with a slash, is
-written ``NAME@base64/VALUE`` in the URL-safe alphabet, with or without padding; so is the job. The rules are those of
-the Go Pushgateway (README, "URL", and observed), but for three: a path is never redirected to a cleaned one, so that
-an empty component is an empty value; an empty value is the same as no label; and what is not UTF-8 is refused, for
-one such label would make every scrape unreadable.
+written ``NAME@base64/VALUE`` in the URL-safe alphabet, with or without padding; so is the job. A name beyond the legacy
+grammar, where those are allowed, stands percent-encoded or is written as `names.unescape_name` reads it.
+
+The rules are those of the Go Pushgateway (README, "URL", and observed), but for four: a path is never redirected to a
+cleaned one, so that an empty component is an empty value; an empty value is the same as no label; what is not UTF-8 is
+refused, for one such label would make every scrape unreadable; and a name is no less reserved for being escaped.
 """
 
 from __future__ import annotations
@@ -15,12 +17,22 @@ import re
 from pushgateway.config import Limits
 from pushgateway.errors import GroupingKeyError, LimitError
 from pushgateway.model import GroupingKey
-from pushgateway.names import SHOWN_CHARACTERS, is_label_name, shown
+from pushgateway.names import (
+    SHOWN_CHARACTERS,
+    escape_url_name,
+    is_label_name,
+    shown,
+    unescape_name,
+)
 
 __all__ = ["format_path", "parse"]
 
 _STANDARD = Limits()
 _BASE64_SUFFIX = "@base64"
+_EXPECTED = {
+    False: "[a-zA-Z_][a-zA-Z0-9_]* that does not start with __; --push.enable-utf8-names allows others",
+    True: "any characters but NUL, at least one, that do not start with __, also when U__ is unescaped",
+}
 _ALPHABET_HINT = "expected URL-safe base64: A-Z a-z 0-9 - _, padding optional"
 # Line ends are skipped inside base64, as Go's decoder does.
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9_\-\r\n]")
@@ -38,7 +50,7 @@ _ESCAPES = {
 }
 
 
-def parse(path: bytes, *, limits: Limits = _STANDARD) -> GroupingKey:
+def parse(path: bytes, *, limits: Limits = _STANDARD, utf8_names: bool = False) -> GroupingKey:
     """Read the grouping key from the part of a URL path that follows ``/metrics/``.
 
     Of a repeated label the last one wins, and the job's component wins over a label `job`. Errors are looked for in the
@@ -47,6 +59,7 @@ def parse(path: bytes, *, limits: Limits = _STANDARD) -> GroupingKey:
     Args:
         path: The percent-decoded bytes, as in ``job/a/l/v`` or ``job@base64/YQ/l/v``.
         limits: What a key may have: `key_labels`, those of empty value included, `name_bytes` and `value_bytes`.
+        utf8_names: Whether label names may have any characters, and those that begin with ``U__`` are unescaped.
 
     Returns:
         The key, without labels of empty value.
@@ -70,7 +83,7 @@ def parse(path: bytes, *, limits: Limits = _STANDARD) -> GroupingKey:
     job, slash, labels = rest.partition("/")
     if head != "job":
         job = _decode_job(job)
-    pairs = _split_labels(slash + labels, limits)
+    pairs = _split_labels(slash + labels, limits, utf8_names=utf8_names)
     if not job:
         raise GroupingKeyError("job name is required; expected job/NAME")
     pairs["job"] = job
@@ -82,19 +95,22 @@ def parse(path: bytes, *, limits: Limits = _STANDARD) -> GroupingKey:
     return GroupingKey.of(pairs)
 
 
-def format_path(key: GroupingKey) -> str:
+def format_path(key: GroupingKey, *, utf8_names: bool = False) -> str:
     """Return a path, to stand after ``/metrics/``, that `parse` reads as `key`.
 
-    Every value is in base64: correct for all values, and nothing on the way can clean, decode or re-encode it.
+    Every value is in base64: correct for all values, and nothing on the way can clean, decode or re-encode it. For the
+    same reason every name beyond the legacy grammar is escaped.
 
     Args:
-        key: Its label names must be of the legacy grammar, as `parse` demands them.
+        key: Without `utf8_names` its label names must be of the legacy grammar, as `parse` demands them.
+        utf8_names: What `parse` will be told.
     """
-    others = (f"/{name}{_BASE64_SUFFIX}/{_encode(value)}" for name, value in key.labels if name != "job")
+    written = escape_url_name if utf8_names else str
+    others = (f"/{written(name)}{_BASE64_SUFFIX}/{_encode(value)}" for name, value in key.labels if name != "job")
     return f"job{_BASE64_SUFFIX}/{_encode(key.job)}{''.join(others)}"
 
 
-def _split_labels(text: str, limits: Limits) -> dict[str, str]:
+def _split_labels(text: str, limits: Limits, *, utf8_names: bool) -> dict[str, str]:
     if len(text) <= 1:
         return {}
     components = text[1:].split("/")
@@ -105,14 +121,13 @@ def _split_labels(text: str, limits: Limits) -> dict[str, str]:
         )
     labels: dict[str, str] = {}
     for written, value in zip(components[::2], components[1::2], strict=True):
-        name = written.removesuffix(_BASE64_SUFFIX)
-        if not is_label_name(name):
-            raise GroupingKeyError(
-                f"improper label name {_quote(name)}; expected [a-zA-Z_][a-zA-Z0-9_]* that does not start with __"
-            )
-        if len(name) > limits.name_bytes:
-            raise LimitError("name-bytes", allowed=limits.name_bytes, seen=len(name))
-        labels[name] = value if name == written else _decode_label(name, value)
+        bare = written.removesuffix(_BASE64_SUFFIX)
+        name = unescape_name(bare) if utf8_names else bare
+        if not is_label_name(name, utf8=utf8_names):
+            raise GroupingKeyError(f"improper label name {_quote(name)}; expected {_EXPECTED[utf8_names]}")
+        if 4 * len(name) > limits.name_bytes and (seen := len(name.encode())) > limits.name_bytes:
+            raise LimitError("name-bytes", allowed=limits.name_bytes, seen=seen)
+        labels[name] = value if bare == written else _decode_label(name, value)
     return labels
 
 

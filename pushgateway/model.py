@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from pushgateway.names import is_legacy_label_name
+
 __all__ = [
     "Change",
     "Delete",
@@ -187,8 +189,21 @@ class GroupingKey:
         """The sorted label names. Groups of one shape can never hold the same series, since series carry their key."""
         return tuple(name for name, _ in self.labels)
 
+    @property
+    def legacy(self) -> bool:
+        """Whether all label names are of the legacy grammar."""
+        return all(is_legacy_label_name(name) for name, _ in self.labels)
+
     def __str__(self) -> str:
-        return "{" + ",".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in self.labels) + "}"
+        return "{" + ",".join(f"{_shown(name)}={_quoted(value)}" for name, value in self.labels) + "}"
+
+
+def _shown(name: str) -> str:
+    return name if is_legacy_label_name(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +215,7 @@ class StoredFamily:
         type: Its type.
         help: Its help text, "" for none.
         text: Finished exposition lines of text 0.0.4, grouping labels in place, no HELP or TYPE, each ending in LF.
+            Names beyond the legacy grammar are in quotes.
         metrics: The canonical, lossless form: `metric` fields (number 4) of an io.prometheus.client.MetricFamily,
             serialised one after the other, so that families concatenate in this form too.
         identities: For each series its non-empty labels, sorted by name: what makes two series the same. A summary
@@ -207,6 +223,7 @@ class StoredFamily:
         hashes: 8-byte hashes of the identities (`rules.hashes`), one after the other, in the same order.
         samples: How many sample lines the family has in text.
         unit: Its unit, "" for none.
+        legacy: Whether its name and all label names are of the legacy grammar, so that any scraper can read `text`.
     """
 
     name: str
@@ -218,6 +235,7 @@ class StoredFamily:
     hashes: bytes = field(repr=False)
     samples: int
     unit: str = ""
+    legacy: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,14 +305,17 @@ class Form(enum.Enum):
 
 
 class Group(NamedTuple):
-    """A stored group: `pushed_at_seconds` and `failed_at_seconds` are Unix times, 0 if it never happened."""
+    """A stored group: `pushed_at_seconds` and `failed_at_seconds` are Unix times, 0 if it never happened.
+
+    `key` and `legacy` are those of its `GroupingKey`.
+    """
 
     key: str
-    """`GroupingKey.key`."""
     series: bytes
     pushed_at_seconds: float
     failed_at_seconds: float
     failure_reason: str
+    legacy: bool = True
 
 
 class FamilyView(NamedTuple):
@@ -340,9 +361,10 @@ class Totals(NamedTuple):
 class Snapshot(NamedTuple):
     """One consistent state of the store, as a scrape needs it.
 
-    `families` are sorted by name and hold only families that no suspect concerns; `contested` are the blocks of all the
-    others (suspects and whatever shares a name or a stem with one), in METRICS form whatever was asked for, sorted by
-    name and group. `groups` are sorted by key. `many_helps` names the families whose groups disagree about the help.
+    `families` are sorted by name; `contested` are the blocks of those that cannot be exposed as they are stored, in
+    METRICS form whatever was asked for, sorted by name and group: suspects and whatever shares a name or a stem with
+    one; and where only legacy names are asked for, all blocks under a name of which one has others. `groups` are sorted
+    by key. `many_helps` names the families whose groups disagree about the help.
     """
 
     families: Sequence[FamilyView]

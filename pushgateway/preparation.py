@@ -15,7 +15,7 @@ from pushgateway.model import GroupingKey, Labels, MetricFamily, MetricType, Pus
 __all__ = ["prepare_push", "prepare_refusal"]
 
 
-def prepare_push(
+def prepare_push(  # noqa: PLR0913 -- settings, which all have names
     families: Sequence[MetricFamily],
     key: GroupingKey,
     *,
@@ -24,6 +24,7 @@ def prepare_push(
     rendered_bytes: int,
     own: Mapping[str, MetricType],
     checked: bool = True,
+    utf8_names: bool = False,
     go_on: Callable[[], None] | None = None,
 ) -> Push:
     """Make a push of parsed families.
@@ -36,13 +37,14 @@ def prepare_push(
         rendered_bytes: What the group's labels may take when every sample line has them.
         own: Names and types of the gateway's own families, which count as stored.
         checked: False tolerates families that contradict each other or `own`.
+        utf8_names: Whether names may have any characters.
         go_on: Called between the steps; what it raises ends the work. None for no call.
 
     Raises:
         InconsistentPushError: The families cannot be stored, or contradict each other or `own`.
         LimitError: The labels would take more than `rendered_bytes`.
     """
-    rules.validate(families, key)
+    rules.validate(families, key, utf8_names=utf8_names)
     rules.check_size(families, key, rendered_bytes=rendered_bytes)
     labelled = list(rules.label(families, key))
     # Nobody has the parsed families any more, unless the caller does: a large push has a third of its memory in them.
@@ -55,7 +57,7 @@ def prepare_push(
     return Push(
         key=key,
         # Each family goes as soon as it is rendered.
-        families=tuple([_stored(labelled.pop(), series) for series in identities]),
+        families=tuple([_stored(labelled.pop(), series, utf8_names=utf8_names) for series in identities]),
         replace=replace,
         received_at_seconds=received_at_seconds,
         series=_series(key),
@@ -96,7 +98,7 @@ def _contradicts(
     return False
 
 
-def _stored(family: MetricFamily, identities: tuple[Labels, ...]) -> StoredFamily:
+def _stored(family: MetricFamily, identities: tuple[Labels, ...], *, utf8_names: bool) -> StoredFamily:
     lines = text.render_metrics(family)
     return StoredFamily(
         name=family.name,
@@ -108,4 +110,5 @@ def _stored(family: MetricFamily, identities: tuple[Labels, ...]) -> StoredFamil
         hashes=rules.hashes(identities),
         samples=lines.count(b"\n"),
         unit=family.unit,
+        legacy=not utf8_names or rules.is_legacy(family),
     )

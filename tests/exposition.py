@@ -2,7 +2,8 @@
 
 Written for tests, independent of the gateway's own parser, after the format's specification
 (https://prometheus.io/docs/instrumenting/exposition_formats/), and stricter than any scraper: `Exposition.parse` takes
-only well-formed text, `Exposition.problems` lists what Prometheus would drop or promtool refuse.
+only well-formed text, `Exposition.problems` lists what Prometheus would drop or promtool refuse. Names in quotes, which
+old scrapers do not know, are taken only where they are expected.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from typing import NamedTuple, Self
 __all__ = ["Exposition", "Family", "Line"]
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"'
-COMMENT_RE = re.compile(rf"# (HELP|TYPE) ({NAME}) (.*)")
-SAMPLE_RE = re.compile(rf"({NAME})(?:\{{({LABEL}(?:,{LABEL})*)\}})? (\S+)")
-LABEL_RE = re.compile(LABEL)
+LABEL_NAME = r"[a-zA-Z_][a-zA-Z0-9_]*"
+QUOTED = r'"(?:[^"\\\n]|\\[\\"n])*"'
+LABEL = rf"(?:{LABEL_NAME}|{QUOTED})={QUOTED}"
+COMMENT_RE = re.compile(rf"# (HELP|TYPE) ({NAME}|{QUOTED}) (.*)")
+SAMPLE_RE = re.compile(
+    rf"(?:(?P<name>{NAME})(?:\{{(?P<labels>{LABEL}(?:,{LABEL})*)\}})?"
+    rf"|\{{(?P<quoted>{QUOTED})(?P<more>(?:,{LABEL})*)\}}) (?P<value>\S+)"
+)
+LABEL_RE = re.compile(rf"({LABEL_NAME}|{QUOTED})=({QUOTED})")
 VALUE_RE = re.compile(r"[+-]Inf|NaN|-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]{2,})?")
 ESCAPE_RE = re.compile(r'\\([\\"n])')
 TYPES = frozenset({"counter", "gauge", "summary", "histogram", "untyped"})
@@ -86,8 +92,14 @@ class Exposition:
             yield from family.lines
 
     @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """Parse strictly; AssertionError names the line that is not what our renderer or the original's would write."""
+    def parse(cls, body: bytes, *, quoted_names: bool = False) -> Self:
+        """Parse strictly; AssertionError names the line that is not what our renderer or the original's would write.
+
+        Args:
+            body: The exposition.
+            quoted_names: Whether names may be in quotes, as for a scraper that asks for escaping=allow-utf-8; only
+                those that have to be.
+        """
         text = body.decode()
         assert not text or text.endswith("\n"), "the last line has no LF"
         families: dict[str, Family] = {}
@@ -97,6 +109,7 @@ class Exposition:
             where = f"line {number}: {line!r}"
             if comment := COMMENT_RE.fullmatch(line):
                 kind, name, rest = comment.groups()
+                name = read_name(name, NAME, where, quoted_names=quoted_names)
                 assert name not in families, f"{where}: a second block of family {name}"
                 if kind == "HELP":
                     assert help_text is None, f"{where}: HELP without its TYPE before"
@@ -109,7 +122,7 @@ class Exposition:
                 continue
             assert current is not None, f"{where}: a sample before any TYPE line"
             assert help_text is None, f"{where}: a HELP line without TYPE"
-            current.lines.append(read_sample(line, current, where))
+            current.lines.append(read_sample(line, current, where, quoted_names=quoted_names))
         assert help_text is None, "the text ends with a HELP line"
         return cls(text, families)
 
@@ -138,15 +151,31 @@ class Exposition:
         return found
 
 
-def read_sample(line: str, family: Family, where: str) -> Line:
+def read_name(written: str, grammar: str, where: str, *, quoted_names: bool) -> str:
+    """Read a name that may be in quotes, if it must be."""
+    if not written.startswith('"'):
+        return written
+    name = unescape(written[1:-1])
+    assert quoted_names, f"{where}: {written} is in quotes"
+    assert name, f"{where}: an empty name"
+    assert not re.fullmatch(grammar, name), f"{where}: {written} is in quotes without need"
+    return name
+
+
+def read_sample(line: str, family: Family, where: str, *, quoted_names: bool) -> Line:
     """Read one sample line of a family."""
     match = SAMPLE_RE.fullmatch(line)
     assert match, f"{where}: not a sample line"
-    name, inside, value = match[1], match[2], match.groups()[-1]
+    name = read_name(match["name"] or match["quoted"], NAME, where, quoted_names=quoted_names)
+    value = match["value"]
     assert VALUE_RE.fullmatch(value), f"{where}: {value!r} is not a canonical number"
-    pairs = tuple((label[1], unescape(label[2])) for label in LABEL_RE.finditer(inside or ""))
+    pairs = tuple(
+        (read_name(label[1], LABEL_NAME, where, quoted_names=quoted_names), unescape(label[2][1:-1]))
+        for label in LABEL_RE.finditer(match["labels"] or match["more"] or "")
+    )
     names = [label for label, _ in pairs]
     assert len(set(names)) == len(names), f"{where}: a label twice"
+    assert not any(label.startswith("__") for label in names), f"{where}: a reserved label name"
     allowed = [family.name + suffix for suffix in PARTS.get(family.type, ("",))]
     assert name in allowed, f"{where}: does not belong to {family.name}, a {family.type}"
     if family.type in PARTS:

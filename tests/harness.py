@@ -345,11 +345,11 @@ class Service:
         reply = self.request("GET", f"{self.prefix}{self.telemetry_path}")
         return reply.status == 200 and b"\npush_time_seconds{" not in reply.body
 
-    def scrape(self, headers: Mapping[str, str | bytes] | None = None) -> Exposition:
+    def scrape(self, headers: Mapping[str, str | bytes] | None = None, *, quoted_names: bool = False) -> Exposition:
         """GET the exposition and parse it strictly; AssertionError unless it is 200 and well formed."""
         reply = self.get(self.telemetry_path, headers)
         assert reply.status == 200, (reply, reply.body[:1000])
-        return Exposition.parse(reply.body)
+        return Exposition.parse(reply.body, quoted_names=quoted_names)
 
 
 def processes(session: int) -> Iterator[int]:

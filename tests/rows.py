@@ -19,6 +19,9 @@ A row's keys::
     groups    labels of push_time_seconds -> "pushed" | "refused" (never pushed) | "failed" (pushed, and refused once)
     types     family -> exposed type
     helps     family -> exposed help, "" for none
+    quoted    as `lines`, for a scraper that asks for escaping=allow-utf-8
+
+What a table's `defaults` say holds for each row that does not say it.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ from google.protobuf import text_format
 
 from pushgateway.formats.protobuf import MetricFamilyMessage
 from pushgateway.formats.protobuf_encode import encode_varint
-from tests.exposition import Exposition, Line
+from tests.exposition import LABEL_NAME, Exposition, Line
+from tests.exposition import NAME as METRIC_NAME
 from tests.harness import Reply, Service, poll
 
 __all__ = ["DATA", "FLAG_SETS", "PROTOBUF", "Row", "cases", "check_row", "load", "show"]
@@ -51,6 +55,7 @@ FLAG_SETS: Mapping[str, tuple[str, ...]] = {
     "external": ("--web.external-url=http://example.org/ext/",),
     "lenient": ("--push.lenient-line-endings", "--web.enable-admin-api"),
     "unchecked": ("--push.disable-consistency-check", "--web.enable-admin-api"),
+    "utf8": ("--push.enable-utf8-names", "--web.enable-admin-api"),
 }
 PREFIXES = {"prefix": "/pfx", "external": "/ext"}
 
@@ -80,14 +85,15 @@ class Row:
     groups: Mapping[str, str] | None
     types: Mapping[str, str] = field(default_factory=dict)
     helps: Mapping[str, str] = field(default_factory=dict)
+    quoted: tuple[str, ...] | None = None
     strip: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(file: str) -> list[dict[str, Any]]:
     """Read the rows of a table."""
-    rows: list[dict[str, Any]] = tomllib.loads((DATA / file).read_text())["row"]
-    return rows
+    table = tomllib.loads((DATA / file).read_text())
+    return [table.get("defaults", {}) | row for row in table["row"]]
 
 
 def read_row(raw: dict[str, Any]) -> Row:
@@ -109,6 +115,7 @@ def read_row(raw: dict[str, Any]) -> Row:
         groups,
         raw.get("types", {}),
         raw.get("helps", {}),
+        tuple(raw["quoted"]) if "quoted" in raw else None,
         shorthand,
     )
 
@@ -160,6 +167,9 @@ def check_row(service: Service, row: Row) -> None:
         # The original answers 202 before it has stored or deleted anything.
         poll(lambda: differences(service.scrape(), row) == [], seconds=5, what=f"{row.id}: {row.lines} {row.groups}")
     assert differences(service.scrape(), row) == []
+    if row.quoted is not None:
+        accept = {"Accept": "text/plain;version=0.0.4;escaping=allow-utf-8"}
+        assert show(service.scrape(accept, quoted_names=True), strip=row.strip) == list(row.quoted)
 
 
 def differences(exposition: Exposition, row: Row) -> list[tuple[object, object]]:
@@ -197,14 +207,20 @@ def show(exposition: Exposition, *, strip: bool = False) -> list[str]:
 
 def write_line(line: Line, hidden: set[str]) -> str:
     """Write a line in exposition format but for some labels."""
-    labels = ",".join(write_label(*pair) for pair in line.labels if pair[0] not in hidden)
-    return f"{line.name}{{{labels}}} {line.value}" if labels else f"{line.name} {line.value}"
+    labels = [write_label(*pair) for pair in line.labels if pair[0] not in hidden]
+    if not re.fullmatch(METRIC_NAME, line.name):
+        return f"{{{','.join([quote(line.name), *labels])}}} {line.value}"
+    return f"{line.name}{{{','.join(labels)}}} {line.value}" if labels else f"{line.name} {line.value}"
 
 
 def write_label(name: str, value: str) -> str:
     """Write a label in exposition format."""
-    escaped = re.sub(r'([\\"])', r"\\\1", value).replace("\n", r"\n")
-    return f'{name}="{escaped}"'
+    return f"{name if re.fullmatch(LABEL_NAME, name) else quote(name)}={quote(value)}"
+
+
+def quote(text: str) -> str:
+    """Write a value, or a name that needs it, in quotes."""
+    return '"' + re.sub(r'([\\"])', r"\\\1", text).replace("\n", r"\n") + '"'
 
 
 def group_states(exposition: Exposition) -> dict[str, str]:

@@ -81,8 +81,6 @@ def _help(option: Option) -> str:
     parts = [option.help]
     if option.choices:
         parts.append(f"One of: {', '.join(option.choices)}.")
-    if not option.supported:
-        parts.append("Not supported yet.")
     default = f"default: {option.default}" if option.default and option.kind is not Kind.FLAG else ""
     if terms := "; ".join(filter(None, (option.unit, default))):
         parts.append(f"[{terms}]")

@@ -14,9 +14,8 @@ import click
 
 from pushgateway.commands.flags import store_file, store_flags
 from pushgateway.commands.progress import Progress
-from pushgateway.config import OPTIONS, load
+from pushgateway.config import OPTIONS, Config, load
 from pushgateway.errors import CommandError, ConfigError
-from pushgateway.limits import Limits
 from pushgateway.model import GroupingKey
 from pushgateway.own_families import TYPES
 from pushgateway.storage import Store, join_store
@@ -26,6 +25,7 @@ from pushgateway.values import duration_seconds, shown
 __all__ = ["command"]
 
 _SHOWN_DIFFERENCES: Final = 20
+_UTF8_NAMES: Final = "push.enable-utf8-names"
 
 _OPTIONS: Final = (
     click.Option(["--from", "from_"], required=True, metavar="URL", help="The old gateway, with its route prefix."),
@@ -35,6 +35,7 @@ _OPTIONS: Final = (
     click.Option(["--timeout"], default="1m", metavar="DURATION", help="How long it may be silent. [default: 1m]"),
     click.Option(["--overwrite"], is_flag=True, help="Also replace groups that were pushed later to the store."),
     click.Option(["--dry-run"], is_flag=True, help="Only say what would be done."),
+    click.Option([f"--{_UTF8_NAMES}", "utf8_names"], is_flag=True, help="Take UTF-8 names, as such a gateway does."),
     click.Option(["--compare-with"], metavar="URL", help="Compare with what this gateway answers, not with the store."),
 )
 
@@ -42,19 +43,20 @@ _OPTIONS: Final = (
 def _import(**values: Any) -> None:
     source = _source(values)
     new = Remote(_url("--compare-with", values["compare_with"])) if values["compare_with"] else None
-    path, limits, dry_run = store_file(values, os.environ), _limits(), values["dry_run"]
+    path, config, dry_run = store_file(values, os.environ), _config(values), values["dry_run"]
     groups = _read(source)
     with contextlib.ExitStack() as at_exit:
         exists = os.path.exists(path)
         store = None
         if exists or not dry_run:
-            store = at_exit.enter_context(join_store(path, own=TYPES, limits=limits, prepare=not dry_run))
+            store = at_exit.enter_context(join_store(path, own=TYPES, limits=config.limits, prepare=not dry_run))
         transfer = Transfer(
             None if dry_run else store,
             existing=[contents.group for contents in store.groups()] if store is not None else (),
             own=TYPES,
-            limits=limits,
+            limits=config.limits,
             overwrite=values["overwrite"],
+            utf8_names=config.enable_utf8_names,
         )
         newer_here = _take(transfer, groups, dry_run=dry_run)
         differences = 0
@@ -108,10 +110,11 @@ def _password(file: str) -> str:
         raise ConfigError("--password-file", f"{shown(file)} cannot be read: {error}") from error
 
 
-def _limits() -> Limits:
-    """Return the limits that the gateway's environment sets."""
-    names = [option.env for option in OPTIONS if option.name.startswith("limit.")]
-    return load({}, {name: os.environ[name] for name in names if name in os.environ}).limits
+def _config(values: dict[str, Any]) -> Config:
+    """Return what the gateway's environment says of limits, and of names if no flag does."""
+    names = [option.env for option in OPTIONS if option.name.startswith("limit.") or option.name == _UTF8_NAMES]
+    arguments = {_UTF8_NAMES: ["true"]} if values["utf8_names"] else {}
+    return load(arguments, {name: os.environ[name] for name in names if name in os.environ})
 
 
 def _read(gateway: Remote) -> list[HeldGroup]:

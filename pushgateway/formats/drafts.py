@@ -62,12 +62,14 @@ class Drafts:
 
     Args:
         limits: What the body may hold. There may be as many families as samples, with samples or without.
+        utf8_names: Whether names may have any characters; for the readers.
     """
 
-    __slots__ = ("_drafts", "_targets", "limits")
+    __slots__ = ("_drafts", "_targets", "limits", "utf8_names")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, utf8_names: bool = False) -> None:
         self.limits = limits
+        self.utf8_names = utf8_names
         self._drafts: dict[str, Draft] = {}
         self._targets: dict[str, Target] = {}
 
@@ -118,8 +120,8 @@ class Drafts:
                     return stem, part
                 break
         limits = self.limits
-        if len(name) > limits.name_bytes:
-            raise LimitError("name-bytes", allowed=limits.name_bytes, seen=len(name))
+        if 4 * len(name) > limits.name_bytes and (seen := len(name.encode())) > limits.name_bytes:
+            raise LimitError("name-bytes", allowed=limits.name_bytes, seen=seen)
         if len(self._drafts) >= limits.samples_per_push:
             raise LimitError("samples-per-push", allowed=limits.samples_per_push)
         draft = self._drafts[name] = Draft(name)

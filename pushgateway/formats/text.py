@@ -29,7 +29,7 @@ from pushgateway.formats.numbers import format_value
 from pushgateway.formats.spending import check_spending
 from pushgateway.formats.text_line import read_line
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
-from pushgateway.names import METRIC_NAME_RE, shown
+from pushgateway.names import METRIC_NAME_RE, is_legacy_label_name, is_metric_name, shown
 
 __all__ = [
     "format_value",
@@ -76,6 +76,7 @@ def parse(
     *,
     limits: Limits = _STANDARD,
     lenient_line_endings: bool = False,
+    utf8_names: bool = False,
     check: Callable[[], None] | None = None,
 ) -> tuple[MetricFamily, ...]:
     """Read a body.
@@ -86,6 +87,7 @@ def parse(
             `prepared_bytes` for all of that together. The default is that of `Limits`, so that nothing is ever read
             without limits.
         lenient_line_endings: Whether CR LF may end a line and the last line may lack its LF.
+        utf8_names: Whether names in quotes may have any characters.
         check: Called before each window of at most 64 KiB (or one line, if it is longer); what it raises ends the
             reading. None for no call.
 
@@ -100,17 +102,17 @@ def parse(
     """
     if lenient_line_endings:
         body = _with_line_feeds(body)
-    return _Reader(limits, careful=False).read(body, check)
+    return _Reader(limits, careful=False, utf8_names=utf8_names).read(body, check)
 
 
-def parse_carefully(body: bytes, *, limits: Limits = _STANDARD) -> tuple[MetricFamily, ...]:
+def parse_carefully(body: bytes, *, limits: Limits = _STANDARD, utf8_names: bool = False) -> tuple[MetricFamily, ...]:
     """Read a body as `parse` does, but every line by the whole grammar: slower, and what `parse` is tested against.
 
     Raises:
         ParseError: The body is not valid.
         LimitError: The body is beyond a limit.
     """
-    return _Reader(limits, careful=True).read(body, None)
+    return _Reader(limits, careful=True, utf8_names=utf8_names).read(body, None)
 
 
 def _with_line_feeds(body: bytes) -> bytes:
@@ -123,10 +125,10 @@ class _Reader:
 
     __slots__ = ("_careful", "_drafts", "_labels", "_limits", "_samples", "_text_bytes", "_wide_bytes")
 
-    def __init__(self, limits: Limits, *, careful: bool) -> None:
+    def __init__(self, limits: Limits, *, careful: bool, utf8_names: bool) -> None:
         self._limits = limits
         self._careful = careful
-        self._drafts = Drafts(limits)
+        self._drafts = Drafts(limits, utf8_names=utf8_names)
         self._samples = self._labels = self._text_bytes = self._wide_bytes = 0
 
     def read(self, body: bytes, check: Callable[[], None] | None) -> tuple[MetricFamily, ...]:
@@ -224,21 +226,24 @@ def render_header(name: str, type: MetricType, help: str) -> bytes:
     The format knows no gauge histograms: they are written as histograms.
     """
     word = "histogram" if type is MetricType.GAUGE_HISTOGRAM else type.value
+    written = name if is_metric_name(name) else f'"{_escape(name)}"'
     escaped = help.replace("\\", "\\\\").replace("\n", "\\n")
-    head = f"# HELP {name} {escaped}\n" if help else ""
-    return f"{head}# TYPE {name} {word}\n".encode()
+    head = f"# HELP {written} {escaped}\n" if help else ""
+    return f"{head}# TYPE {written} {word}\n".encode()
 
 
 def render_labels(labels: Labels) -> bytes:
-    """Write a label set with its braces; nothing at all for no labels."""
-    return _in_braces(",".join(map(_pair_text, labels))).encode()
+    """Write a label set with its braces; nothing at all for no labels. Names beyond the legacy grammar are quoted."""
+    joined = ",".join(map(_pair_text, labels))
+    return f"{{{joined}}}".encode() if joined else b""
 
 
 def render_metrics(family: MetricFamily) -> bytes:
     """Write a family's sample lines, without its header.
 
     Metrics with fewer labels come first, then they are ordered by the values of their labels, in the order of the names
-    (which are not compared). Buckets and quantiles keep their order.
+    (which are not compared). Buckets and quantiles keep their order. Names beyond the legacy grammar are quoted, those
+    of metrics inside the braces.
 
     Args:
         family: Its labels are sorted by name.
@@ -247,16 +252,19 @@ def render_metrics(family: MetricFamily) -> bytes:
         Lines that end in LF; b"" for a family without metrics.
     """
     name = family.name
+    legacy = is_metric_name(name)
+    bare, labelled = _starts(name, legacy=legacy)
     lines: list[str] = []
     texts = _PairTexts()
     for metric in sorted(family.metrics, key=_order) if len(family.metrics) > 1 else family.metrics:
         labels = ",".join([texts[pair] for pair in metric.labels])
         if isinstance(metric, Sample):
-            lines.append(f"{name}{_in_braces(labels)} {format_value(metric.value)}{_stamp(metric)}")
+            start = f"{labelled}{labels}}}" if labels else bare
+            lines.append(f"{start} {format_value(metric.value)}{_stamp(metric)}")
         elif isinstance(metric, Summary):
-            lines += _summary_lines(name, metric, labels)
+            lines += _summary_lines(name, metric, labels, legacy=legacy)
         else:
-            lines += _histogram_lines(name, metric, labels)
+            lines += _histogram_lines(name, metric, labels, legacy=legacy)
     lines.append("")
     return "\n".join(lines).encode()
 
@@ -269,8 +277,12 @@ def _order(metric: Metric) -> list[Any]:
 def _pair_text(pair: tuple[str, str]) -> str:
     name, value = pair
     if "\\" in value or '"' in value or "\n" in value:
-        value = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'{name}="{value}"'
+        value = _escape(value)
+    return f'{name}="{value}"' if is_legacy_label_name(name) else f'"{_escape(name)}"="{value}"'
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 _MAX_PAIRS: Final = 1000
@@ -287,32 +299,42 @@ class _PairTexts(dict[tuple[str, str], str]):
         return text
 
 
-def _in_braces(labels: str) -> str:
-    return f"{{{labels}}}" if labels else ""
+def _starts(name: str, *, legacy: bool) -> tuple[str, str]:
+    """Return how the lines of a name begin: without labels, and where labels and a closing brace follow."""
+    if legacy:
+        return name, f"{name}{{"
+    quoted = f'{{"{_escape(name)}"'
+    return f"{quoted}}}", f"{quoted},"
+
+
+def _start(name: str, labels: str, *, legacy: bool) -> str:
+    """Return how the line of a name with these labels begins."""
+    bare, labelled = _starts(name, legacy=legacy)
+    return f"{labelled}{labels}}}" if labels else bare
 
 
 def _stamp(metric: Metric) -> str:
     return "" if metric.timestamp_ms is None else f" {metric.timestamp_ms}"
 
 
-def _summary_lines(name: str, summary: Summary, labels: str) -> list[str]:
-    stamp, braced = _stamp(summary), _in_braces(labels)
-    start = f"{name}{{{labels}{',' if labels else ''}quantile="
+def _summary_lines(name: str, summary: Summary, labels: str, *, legacy: bool) -> list[str]:
+    stamp = _stamp(summary)
+    start = f"{_starts(name, legacy=legacy)[1]}{labels}{',' if labels else ''}quantile="
     return [
         *(f'{start}"{format_value(bound)}"}} {format_value(value)}{stamp}' for bound, value in summary.quantiles),
-        f"{name}_sum{braced} {format_value(summary.sum)}{stamp}",
-        f"{name}_count{braced} {format_value(summary.count)}{stamp}",
+        f"{_start(f'{name}_sum', labels, legacy=legacy)} {format_value(summary.sum)}{stamp}",
+        f"{_start(f'{name}_count', labels, legacy=legacy)} {format_value(summary.count)}{stamp}",
     ]
 
 
-def _histogram_lines(name: str, histogram: Histogram, labels: str) -> list[str]:
-    stamp, braced = _stamp(histogram), _in_braces(labels)
-    start = f"{name}_bucket{{{labels}{',' if labels else ''}le="
+def _histogram_lines(name: str, histogram: Histogram, labels: str, *, legacy: bool) -> list[str]:
+    stamp = _stamp(histogram)
+    start = f"{_starts(f'{name}_bucket', legacy=legacy)[1]}{labels}{',' if labels else ''}le="
     buckets = histogram.buckets
     if not any(bound == math.inf for bound, _ in buckets):
         buckets += ((math.inf, histogram.count),)
     return [
         *(f'{start}"{format_value(bound)}"}} {format_value(count)}{stamp}' for bound, count in buckets),
-        f"{name}_sum{braced} {format_value(histogram.sum)}{stamp}",
-        f"{name}_count{braced} {format_value(histogram.count)}{stamp}",
+        f"{_start(f'{name}_sum', labels, legacy=legacy)} {format_value(histogram.sum)}{stamp}",
+        f"{_start(f'{name}_count', labels, legacy=legacy)} {format_value(histogram.count)}{stamp}",
     ]

@@ -16,7 +16,13 @@ from pushgateway.formats.drafts import Draft, Drafts, Target
 from pushgateway.formats.numbers import parse_float
 from pushgateway.formats.quoting import has_bad_utf8, quote, quote_character
 from pushgateway.model import MetricType, Sample
-from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, is_metric_name, shown
+from pushgateway.names import (
+    LABEL_NAME_RE,
+    METRIC_NAME_RE,
+    is_legacy_label_name,
+    is_metric_name,
+    shown,
+)
 
 __all__ = ["read_line"]
 
@@ -26,6 +32,8 @@ _MISSING_LF_HINT: Final = (
 _END: Final = "unexpected end of input stream"
 _METRIC_NAME_HINT: Final = "a metric name has ASCII letters, digits, _ and :, and begins with no digit"
 _LABEL_NAME_HINT: Final = "a label name has ASCII letters, digits and _, and begins with no digit"
+_LEGACY_HINT: Final = "; --push.enable-utf8-names allows any others in quotes"
+_UTF8_NAME_HINT: Final = "a name in quotes is UTF-8 without NUL, and not empty"
 _LABELS_HINT: Final = 'labels look like {name="value",other="value"}'
 _VALUE_HINT: Final = "a value is a decimal number, +Inf, -Inf or NaN, one blank after the name or the labels"
 _TYPE_HINT: Final = "a type is counter, gauge, histogram, summary or untyped, with nothing after it"
@@ -97,8 +105,8 @@ def _check_label_size(name: str, value: str, *, number: int, limits: Limits) -> 
     """Refuse the `number`-th label of a line if it is one too many, or too long."""
     if number > limits.labels_per_series:
         raise LimitError("labels-per-series", allowed=limits.labels_per_series)
-    if len(name) > limits.name_bytes:
-        raise LimitError("name-bytes", allowed=limits.name_bytes, seen=len(name))
+    if 4 * len(name) > limits.name_bytes and (seen := len(name.encode())) > limits.name_bytes:
+        raise LimitError("name-bytes", allowed=limits.name_bytes, seen=seen)
     if 4 * len(value) > limits.value_bytes:
         _check_value_size(value, limits)
 
@@ -199,8 +207,11 @@ class _Line:
 
     def _checked(self, name: str) -> str:
         """Return a metric name that may have been quoted, and so may have any characters."""
-        if not is_metric_name(name):
-            self._fail(f"invalid metric name {quote(name)}", _METRIC_NAME_HINT)
+        utf8 = self._drafts.utf8_names
+        if not is_metric_name(name, utf8=utf8):
+            self._fail(
+                f"invalid metric name {quote(name)}", _UTF8_NAME_HINT if utf8 else _METRIC_NAME_HINT + _LEGACY_HINT
+            )
         return name
 
     # Comments
@@ -313,9 +324,12 @@ class _Line:
     def _check_label(self, name: str, pairs: dict[str, str], target: Target | None) -> None:
         if name == "__name__":
             self._fail('label name "__name__" is reserved', "the metric's name stands before the braces")
-        # Every label name is also a metric name unless it has a colon.
-        if not is_metric_name(name) or ":" in name:
-            self._fail(f"invalid label name {quote(name)}", _LABEL_NAME_HINT)
+        utf8 = self._drafts.utf8_names
+        # With any characters, what can name a metric can name a label. Reserved names are left to `rules.validate`.
+        if not (is_legacy_label_name(name) or (utf8 and is_metric_name(name, utf8=True))):
+            self._fail(
+                f"invalid label name {quote(name)}", _UTF8_NAME_HINT if utf8 else _LABEL_NAME_HINT + _LEGACY_HINT
+            )
         # The original lets le and quantile be repeated where they are bounds; the last one counts.
         if name in pairs and (target is None or name != target.draft.bound_label):
             self._fail(f"duplicate label names for metric {quote(self._family)}", f"{shown(name)} is given twice")

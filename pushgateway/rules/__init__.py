@@ -8,6 +8,7 @@ Pure functions on the values of `pushgateway.model`, in the order in which a pus
     check       the push beside itself and our own metrics      conflicts.py: the sentences of a refusal
     project     where the same series could already be          contested.py: resolve
     resolve     what to expose of what conflicts all the same   native.py: what a native histogram holds
+    escape      under which names, if only legacy are taken     escaping.py: escape, escape_labels, is_legacy, rename
 
 An empty label is the same as no label throughout: Prometheus reads both as one series.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 from pushgateway.rules import conflicts
 from pushgateway.rules.consistency import check, suffix_rivals, validate
 from pushgateway.rules.contested import Contested, Resolution, resolve
+from pushgateway.rules.escaping import escape, escape_labels, is_legacy, rename
 from pushgateway.rules.labels import HASH_BYTES, check_size, group_labels, hashes, identities, identity, label
 from pushgateway.rules.twins import Projector, project
 
@@ -28,12 +30,16 @@ __all__ = [
     "check",
     "check_size",
     "conflicts",
+    "escape",
+    "escape_labels",
     "group_labels",
     "hashes",
     "identities",
     "identity",
+    "is_legacy",
     "label",
     "project",
+    "rename",
     "resolve",
     "suffix_rivals",
     "validate",

@@ -14,7 +14,7 @@ from typing import Concatenate, Final, ParamSpec
 
 from pushgateway.errors import InconsistentPushError
 from pushgateway.model import Labels, MetricType
-from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, shown
+from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, is_label_name, is_metric_name, shown
 
 __all__ = [
     "IN_PUSH",
@@ -42,6 +42,9 @@ MAX_REASONS: Final = 10
 
 IN_PUSH: Final = "in the same push"
 OWN: Final = "among the gateway's own metrics"
+
+_ANY: Final = "UTF-8 of at least one character and without NUL"
+_ALLOWED: Final = "; --push.enable-utf8-names would allow it"
 
 _MAX_LABELS_CHARS: Final = 500
 _P = ParamSpec("_P")
@@ -186,17 +189,30 @@ def timestamp(name: str, labels: Labels) -> str:
     )
 
 
-def invalid_metric_name(name: str) -> str:
-    """Say that a family's name is outside the grammar."""
-    return f"invalid metric name {json.dumps(shown(name), ensure_ascii=False)}; expected {METRIC_NAME_RE}"
+def invalid_metric_name(name: str, *, utf8: bool = False) -> str:
+    """Say that a family's name is outside the grammar.
+
+    Args:
+        name: The name.
+        utf8: Whether any characters were allowed.
+    """
+    expected = _ANY if utf8 else METRIC_NAME_RE + (_ALLOWED if is_metric_name(name, utf8=True) else "")
+    return f'invalid metric name "{shown(name)}"; expected {expected}'
 
 
-def invalid_label_name(name: str, label: str) -> str:
-    """Say that a label's name is outside the grammar or reserved."""
-    return (
-        f'collected metric "{shown(name)}" has a label with an invalid name: {shown(label)}; '
-        f"expected {LABEL_NAME_RE} that does not start with __"
-    )
+def invalid_label_name(name: str, label: str, *, utf8: bool = False) -> str:
+    """Say that a label's name is outside the grammar or reserved.
+
+    Args:
+        name: The family.
+        label: The label's name.
+        utf8: Whether any characters were allowed.
+    """
+    expected = _ANY if utf8 else LABEL_NAME_RE
+    expected += " that does not start with __"
+    if not utf8 and is_label_name(label, utf8=True):
+        expected += _ALLOWED
+    return f'collected metric "{shown(name)}" has a label with an invalid name: {shown(label)}; expected {expected}'
 
 
 def invalid_native(name: str, labels: Labels, *, problem: str) -> str:

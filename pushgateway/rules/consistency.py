@@ -31,7 +31,7 @@ _RESERVED_LABELS: Final = {
 }
 
 
-def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
+def validate(families: Sequence[MetricFamily], key: GroupingKey, *, utf8_names: bool = False) -> None:
     """Refuse what no push may hold.
 
     Of push_time_seconds and push_failure_time_seconds, which `label` drops, only timestamps and names are looked at.
@@ -39,6 +39,7 @@ def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
     Args:
         families: As parsed, or as labelled.
         key: The group, whose labels every series gets or has.
+        utf8_names: Whether names may have any characters.
 
     Raises:
         InconsistentPushError: A sample has a timestamp; a metric or label name is outside the grammar or reserved; a
@@ -48,8 +49,8 @@ def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
     findings = Findings()
     names = [family.name for family in families]
     for name in names:
-        if not is_metric_name(name):
-            findings.add(conflicts.invalid_metric_name, name)
+        if not is_metric_name(name, utf8=utf8_names):
+            findings.add(conflicts.invalid_metric_name, name, utf8=utf8_names)
     for name in _repeated(names):
         findings.add(conflicts.repeated_family, name)
     known: set[tuple[str, ...]] = set()
@@ -58,14 +59,19 @@ def validate(families: Sequence[MetricFamily], key: GroupingKey) -> None:
         if stamped:
             findings.add(conflicts.timestamp, family.name, stamped[0].labels)
         if family.name not in TIME_FAMILIES:
-            _validate_labels(family, key, known=known, findings=findings)
+            _validate_labels(family, key, known=known, findings=findings, utf8_names=utf8_names)
         if family.type in _HISTOGRAMS:
             _validate_native(family, findings)
     findings.raise_any()
 
 
 def _validate_labels(
-    family: MetricFamily, key: GroupingKey, *, known: set[tuple[str, ...]], findings: Findings
+    family: MetricFamily,
+    key: GroupingKey,
+    *,
+    known: set[tuple[str, ...]],
+    findings: Findings,
+    utf8_names: bool,
 ) -> None:
     """Look at the label names of a family; `known` remembers those combinations that are fine for every type.
 
@@ -73,12 +79,12 @@ def _validate_labels(
     """
     shapes = {tuple([name for name, _ in metric.labels]) for metric in family.metrics}
     new = shapes - known
-    invalid = {name for shape in new for name in shape if not is_label_name(name)}
+    invalid = {name for shape in new for name in shape if not is_label_name(name, utf8=utf8_names)}
     repeated = {name for shape in new for name in _repeated(shape)}
     if not invalid and not repeated:
         known |= new
     for name in sorted(invalid):
-        findings.add(conflicts.invalid_label_name, family.name, name)
+        findings.add(conflicts.invalid_label_name, family.name, name, utf8=utf8_names)
     for name in sorted(repeated):
         findings.add(conflicts.repeated_label, family.name, name)
     reserved = _RESERVED_LABELS.get(family.type)

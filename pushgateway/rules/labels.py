@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from pushgateway.errors import LimitError
 from pushgateway.model import GroupingKey, Histogram, Labels, Metric, MetricFamily, Summary
-from pushgateway.names import TIME_FAMILIES
+from pushgateway.names import TIME_FAMILIES, is_legacy_label_name
 
 __all__ = ["HASH_BYTES", "check_size", "group_labels", "hashes", "identities", "identity", "label"]
 
@@ -42,10 +42,14 @@ def check_size(families: Iterable[MetricFamily], key: GroupingKey, *, rendered_b
         LimitError: It is more (`rendered-bytes`).
     """
     # An equals sign, two quotes and a comma a label; characters that are escaped count twice.
-    each = sum(len(name) + len(value.encode()) + _escaped(value) + 4 for name, value in group_labels(key))
+    each = sum(_name_bytes(name) + len(value.encode()) + _escaped(value) + 4 for name, value in group_labels(key))
     needed = each * sum(map(_line_count, families))
     if needed > rendered_bytes:
         raise LimitError("rendered-bytes", allowed=rendered_bytes, seen=needed)
+
+
+def _name_bytes(name: str) -> int:
+    return len(name) if is_legacy_label_name(name) else len(name.encode()) + _escaped(name) + 2
 
 
 def _escaped(value: str) -> int:

@@ -119,8 +119,13 @@ class Store(Protocol):
             StoreUnreadableError: The database is damaged or the store is closed.
         """
 
-    def families(self, form: Form) -> Snapshot:
+    def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return one consistent state of everything, bodies in `form`.
+
+        Args:
+            form: Which bytes of the families.
+            legacy_only: Whether families under a name of which any is not `StoredFamily.legacy` come apart from the
+                others, in `Snapshot.contested`.
 
         Raises:
             StoreUnreadableError: The database is damaged, gone or closed.

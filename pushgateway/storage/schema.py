@@ -1,7 +1,8 @@
 """How is the database laid out, and how does an older layout become today's?
 
     groups        one row a group: its key, how large its families are, and when it was pushed and refused
-    headers       one row for each (name, type, help, unit) that some family has: its HELP and TYPE lines, stored once
+    headers       one row for each (name, type, help, unit) that some family has: its HELP and TYPE lines, stored once;
+                  and once more if some families have names beyond the legacy grammar, of labels too (`legacy`)
     families      one row a family of a group: its series' hashes, its finished text and its canonical form
     large_bodies  text and canonical form where they are large; `families` then has NULL and the id
     hash_pages    sorted hashes, some to a row, where they are many; `families` then has NULL
@@ -81,7 +82,8 @@ _STATEMENTS: Final = (
         bytes INTEGER NOT NULL,
         pushed_at REAL NOT NULL,
         failed_at REAL NOT NULL,
-        failure_reason TEXT NOT NULL
+        failure_reason TEXT NOT NULL,
+        legacy INTEGER NOT NULL
     )
     """,
     "CREATE INDEX groups_by_shape ON groups (job, shape) WHERE shape IS NOT NULL",
@@ -92,7 +94,8 @@ _STATEMENTS: Final = (
         type INTEGER NOT NULL,
         help TEXT NOT NULL,
         unit TEXT NOT NULL,
-        UNIQUE (name, type, help, unit)
+        legacy INTEGER NOT NULL,
+        UNIQUE (name, type, help, unit, legacy)
     )
     """,
     # The bodies stand last: what is looked up without them then never follows a chain of overflow pages.
@@ -130,8 +133,30 @@ _STATEMENTS: Final = (
 Migration = Callable[[sqlite3.Connection], None]
 
 
+def _to_version_2(db: sqlite3.Connection) -> None:
+    """Add the totals, and whether names are legacy, as all are in version 1."""
+    _count_what_is_stored(db)
+    db.execute("ALTER TABLE groups ADD COLUMN legacy INTEGER NOT NULL DEFAULT 1")
+    db.execute("ALTER TABLE headers RENAME TO headers_1")
+    db.execute(
+        """
+        CREATE TABLE headers (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL,
+            type INTEGER NOT NULL,
+            help TEXT NOT NULL,
+            unit TEXT NOT NULL,
+            legacy INTEGER NOT NULL,
+            UNIQUE (name, type, help, unit, legacy)
+        )
+        """
+    )
+    db.execute("INSERT INTO headers SELECT id, name, type, help, unit, 1 FROM headers_1")
+    db.execute("DROP TABLE headers_1")
+
+
 def _count_what_is_stored(db: sqlite3.Connection) -> None:
-    """Add the totals, and reckon them once (1 -> 2)."""
+    """Add the totals, and reckon them once."""
     db.execute("CREATE TABLE totals (groups INTEGER NOT NULL, families INTEGER NOT NULL, series INTEGER NOT NULL)")
     db.execute(
         f"""
@@ -146,7 +171,7 @@ def _count_what_is_stored(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {1: _count_what_is_stored}
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: _to_version_2}
 """From which version each step leads to the next: 1 -> 2 is under 1."""
 
 

@@ -96,9 +96,9 @@ class SqliteStore:
         if refusal is not None:
             raise refusal
 
-    def families(self, form: Form) -> Snapshot:
+    def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return one consistent state of everything; see `base.Store`."""
-        return self._read_state(lambda db: read_snapshot(db, form))
+        return self._read_state(lambda db: read_snapshot(db, form, legacy_only=legacy_only))
 
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""

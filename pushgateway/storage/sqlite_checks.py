@@ -54,6 +54,7 @@ class StoredRow(NamedTuple):
     type: MetricType
     help: str
     unit: str
+    legacy: bool
     suspect: bool
     typed_at_seconds: float
     paged: bool

@@ -16,10 +16,10 @@ from pushgateway.storage.schema import TYPES
 
 __all__ = ["read_groups", "read_snapshot"]
 
-_Header: TypeAlias = tuple[int, str, int, str, str]
+_Header: TypeAlias = tuple[int, str, int, str, str, int]
 
-_GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason FROM groups ORDER BY key"
-_HEADERS: Final = "SELECT id, name, type, help, unit FROM headers ORDER BY name, id"
+_GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason, legacy FROM groups ORDER BY key"
+_HEADERS: Final = "SELECT id, name, type, help, unit, legacy FROM headers ORDER BY name, id"
 _SUSPECTS: Final = """
     SELECT DISTINCT h.name, h.type FROM families f INDEXED BY families_suspect CROSS JOIN headers h
     WHERE f.suspect AND h.id = f.header
@@ -48,10 +48,12 @@ _CONTENTS: Final = f"""
 """  # noqa: S608 - the constant above
 
 
-def read_snapshot(db: sqlite3.Connection, form: Form) -> Snapshot:
-    """Return all families, all groups, and apart from them what suspects concern."""
+def read_snapshot(db: sqlite3.Connection, form: Form, *, legacy_only: bool) -> Snapshot:
+    """Return all families, all groups, and apart from them what suspects concern, or has names that are not legacy."""
     headers: list[_Header] = db.execute(_HEADERS).fetchall()
     contested = _contested_names(db)
+    if legacy_only:
+        contested.update(header[1] for header in headers if not header[5])
     bodies: dict[int, list[bytes]] = {}
     named: dict[str, list[_Header]] = {}
     for header in headers:
@@ -67,7 +69,7 @@ def read_snapshot(db: sqlite3.Connection, form: Form) -> Snapshot:
         if name not in contested
         for newest in [_newest(db, same)]
     ]
-    groups = [Group._make(row) for row in db.execute(_GROUPS)]
+    groups = _groups(db)
     blocks = [_block(row) for name in sorted(contested) for row in db.execute(_BLOCKS, (name,))]
     many_helps = [name for name, same in named.items() if len(same) > 1 and len({header[3] for header in same}) > 1]
     return Snapshot(views, groups, blocks, many_helps)
@@ -76,10 +78,15 @@ def read_snapshot(db: sqlite3.Connection, form: Form) -> Snapshot:
 def read_groups(db: sqlite3.Connection) -> Sequence[GroupContents]:
     """Return all groups with their families."""
     families: dict[str, list[FamilyBlock]] = {}
-    groups = [Group._make(row) for row in db.execute(_GROUPS)]
+    groups = _groups(db)
     for row in db.execute(_CONTENTS):
         families.setdefault(row[4], []).append(_block(row))
     return [GroupContents(group, families.get(group.key, ())) for group in groups]
+
+
+def _groups(db: sqlite3.Connection) -> list[Group]:
+    # The number stands for the truth value: a call of bool a group would cost more than it tells.
+    return [Group._make(row) for row in db.execute(_GROUPS)]
 
 
 def _contested_names(db: sqlite3.Connection) -> set[str]:

@@ -36,15 +36,16 @@ __all__ = ["Prepared", "Rules", "apply_change", "give_back_space"]
 
 _FIND_GROUP: Final = "SELECT id, shape, bytes FROM groups WHERE key = ?"
 _ADD_GROUP: Final = """
-    INSERT INTO groups (key, job, shape, series, bytes, pushed_at, failed_at, failure_reason)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO groups (key, job, shape, series, bytes, pushed_at, failed_at, failure_reason, legacy)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TOUCH_GROUP: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ? WHERE id = ?"
 _FIRST_PUSH: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ?, shape = ? WHERE id = ?"
 _FAIL_GROUP: Final = "UPDATE groups SET failed_at = ?, failure_reason = ? WHERE id = ?"
 
 _COLUMNS: Final = f"""
-    f.name, f.header, h.type, h.help, h.unit, f.suspect, f.typed_at, f.hashes IS NULL, f.large, {SERIES_OF_FAMILY}
+    f.name, f.header, h.type, h.help, h.unit, h.legacy, f.suspect, f.typed_at, f.hashes IS NULL, f.large,
+    {SERIES_OF_FAMILY}
 """
 _JOINED: Final = "FROM families f CROSS JOIN headers h WHERE h.id = f.header AND f.group_id = ?"
 # Of what a PUT replaces the group's row tells the size. The length of a blob is read without the blob.
@@ -70,8 +71,10 @@ _REMOVE_LARGE: Final = "DELETE FROM large_bodies WHERE id = ?"
 _LARGE_OF_GROUP: Final = "SELECT large FROM families WHERE group_id = ? AND large IS NOT NULL"
 _ADD_HASHES: Final = "INSERT INTO hash_pages (group_id, name, first, hashes) VALUES (?, ?, ?, ?)"
 _REMOVE_HASHES: Final = "DELETE FROM hash_pages WHERE group_id = ? AND name = ?"
-_FIND_HEADER: Final = "SELECT id FROM headers WHERE name = ? AND type = ? AND help = ? AND unit = ?"
-_ADD_HEADER: Final = "INSERT INTO headers (name, type, help, unit) VALUES (?, ?, ?, ?)"
+_FIND_HEADER: Final = """
+    SELECT id FROM headers WHERE name = ? AND type = ? AND help = ? AND unit = ? AND legacy = ?
+"""
+_ADD_HEADER: Final = "INSERT INTO headers (name, type, help, unit, legacy) VALUES (?, ?, ?, ?, ?)"
 _RELEASE_HEADER: Final = """
     DELETE FROM headers WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM families WHERE header = ?1)
 """
@@ -95,7 +98,7 @@ _PAGES_GIVEN_BACK_WAITING: Final = 256
 """With each write, the larger number where waiting is allowed: giving a page back means moving another, 0.08 ms."""
 
 
-_Row: TypeAlias = tuple[str, int, int, str, str, int, float, int, int | None, int, int]
+_Row: TypeAlias = tuple[str, int, int, str, str, int, int, float, int, int | None, int, int]
 
 
 class Prepared:
@@ -198,7 +201,7 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
     now = push.received_at_seconds
     size += sum(series.sizes) - replaced
     if group_id == NO_GROUP:
-        values = (push.key.key, push.key.job, own_shape, push.series, size, now, 0.0, "")
+        values = (push.key.key, push.key.job, own_shape, push.series, size, now, 0.0, "", push.key.legacy)
         group_id = _inserted(db, _ADD_GROUP, values)
     elif shape is None:
         db.execute(_FIRST_PUSH, (now, push.series, size, own_shape, group_id))
@@ -235,8 +238,10 @@ def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str,
     else:
         rows = (row for family in push.families for row in db.execute(_ROW, (group_id, family.name)))
     return {
-        name: StoredRow(header, TYPES[type_], help_, unit, bool(suspect), typed_at, bool(paged), large, series, size)
-        for name, header, type_, help_, unit, suspect, typed_at, paged, large, series, size in rows
+        name: StoredRow(
+            header, TYPES[type_], help_, unit, bool(legacy), bool(suspect), typed_at, bool(paged), large, series, size
+        )
+        for name, header, type_, help_, unit, legacy, suspect, typed_at, paged, large, series, size in rows
     }
 
 
@@ -258,7 +263,7 @@ def _store_families(
     for family, size in zip(push.families, series.sizes, strict=True):
         name, row = family.name, gone.pop(family.name, None)
         now = times.get(name, push.received_at_seconds)
-        same_header = row is not None and (row.type, row.help, row.unit) == (family.type, family.help, family.unit)
+        same_header = row is not None and _same_header(row, family)
         suspect = push.contradictory or name in suspects
         large: int | None = None
         text: bytes | None = family.text
@@ -309,8 +314,14 @@ def _store_pages(db: sqlite3.Connection, group_id: int, stored: Mapping[str, Sto
         db.executemany(_ADD_HASHES, [(group_id, name, first, hashes) for first, hashes in pages])
 
 
+def _same_header(row: StoredRow, family: StoredFamily) -> bool:
+    return (
+        row.type is family.type and row.help == family.help and row.unit == family.unit and row.legacy is family.legacy
+    )
+
+
 def _header(db: sqlite3.Connection, family: StoredFamily) -> int:
-    values = (family.name, TYPE_CODES[family.type], family.help, family.unit)
+    values = (family.name, TYPE_CODES[family.type], family.help, family.unit, family.legacy)
     row = db.execute(_FIND_HEADER, values).fetchone()
     return _inserted(db, _ADD_HEADER, values) if row is None else int(row[0])
 
@@ -328,7 +339,7 @@ def _fail(db: sqlite3.Connection, change: Push | Refusal, reason: str, limits: L
     if row is not None:
         db.execute(_FAIL_GROUP, (at_seconds, reason, row[0]))
     elif exceeded(db, _ONE_GROUP, limits) is None:
-        db.execute(_ADD_GROUP, (key.key, key.job, None, change.series, 0, 0.0, at_seconds, reason))
+        db.execute(_ADD_GROUP, (key.key, key.job, None, change.series, 0, 0.0, at_seconds, reason, key.legacy))
         add_totals(db, _ONE_GROUP)
 
 

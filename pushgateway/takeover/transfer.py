@@ -47,6 +47,7 @@ class Transfer:
         own: The gateway's own families.
         limits: What a group may hold.
         overwrite: Whether a group that was pushed later to the store gives way.
+        utf8_names: Whether names may have any characters.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Transfer:
         own: Mapping[str, MetricType],
         limits: Limits,
         overwrite: bool,
+        utf8_names: bool = False,
     ) -> None:
         self._store = store
         self._existing = {group.key: group for group in existing}
         self._own = own
         self._limits = limits
         self._overwrite = overwrite
+        self._utf8_names = utf8_names
         self.refused: list[tuple[GroupingKey, str]] = []
         """The groups that could not be taken, with the reason."""
 
@@ -90,7 +93,8 @@ class Transfer:
         """
         if group.problem:
             raise RequestError(group.problem)
-        grouping.parse(grouping.format_path(group.key).encode(), limits=self._limits)
+        path = grouping.format_path(group.key, utf8_names=self._utf8_names)
+        grouping.parse(path.encode(), limits=self._limits, utf8_names=self._utf8_names)
         here = self._existing.get(group.key.key)
         pushed_here, failed_here = (here.pushed_at_seconds, here.failed_at_seconds) if here else (0.0, 0.0)
         if pushed_here > group.pushed_at_seconds and not self._overwrite:
@@ -111,6 +115,7 @@ class Transfer:
             received_at_seconds=group.pushed_at_seconds,
             rendered_bytes=self._limits.rendered_bytes,
             own=self._own,
+            utf8_names=self._utf8_names,
         )
         return replace(push, family_times=group.family_times)
 

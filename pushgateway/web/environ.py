@@ -43,4 +43,6 @@ def grouping_key(path: str, config: Config) -> GroupingKey:
     Raises:
         RequestError: As `grouping.parse` does.
     """
-    return grouping.parse(path.removeprefix(PUSHES).encode("latin-1"), limits=config.limits)
+    return grouping.parse(
+        path.removeprefix(PUSHES).encode("latin-1"), limits=config.limits, utf8_names=config.enable_utf8_names
+    )

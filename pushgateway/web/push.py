@@ -147,6 +147,7 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
             rendered_bytes=config.limits.rendered_bytes,
             own=at_hand.telemetry.names(),
             checked=not config.disable_consistency_check,
+            utf8_names=config.enable_utf8_names,
             go_on=go_on,
         )
     except InconsistentPushError as error:
@@ -163,7 +164,13 @@ def _families(
         raise LongWorkError("the push has many lines")
     if format is BodyFormat.PROTOBUF:
         return protobuf.parse(data, limits=config.limits, check=check)
-    return text.parse(data, limits=config.limits, lenient_line_endings=config.lenient_line_endings, check=check)
+    return text.parse(
+        data,
+        limits=config.limits,
+        lenient_line_endings=config.lenient_line_endings,
+        utf8_names=config.enable_utf8_names,
+        check=check,
+    )
 
 
 def _work(data: bytes, key: GroupingKey, format: BodyFormat) -> int:

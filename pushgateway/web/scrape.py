@@ -1,7 +1,8 @@
 """What does a scrape show, in which order and in which format?
 
 The gateway's own families and what was pushed, families sorted by name. A scrape in text or protobuf renders nothing
-that a push has rendered already: the store returns finished pieces, which are put together under their headers.
+that a push has rendered already: the store returns finished pieces, which are put together under their headers. But a
+scraper that takes legacy names only has all others escaped, and so their families come apart and are rendered anew.
 """
 
 from __future__ import annotations
@@ -20,12 +21,20 @@ from pushgateway.model import (
     Form,
     Group,
     GroupingKey,
+    Labels,
     MetricFamily,
     MetricType,
     Sample,
     Snapshot,
 )
-from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
+from pushgateway.names import (
+    PUSH_FAILURE_TIME,
+    PUSH_FAILURE_TIME_HELP,
+    PUSH_TIME,
+    PUSH_TIME_HELP,
+    TIME_FAMILIES,
+    Escaping,
+)
 from pushgateway.own_families import OWN
 from pushgateway.rules import Contested, Resolution
 from pushgateway.web.handlers import services
@@ -45,8 +54,15 @@ def scrape() -> Response:
     at_hand = services()
     headers = request.headers
     exposition = formats.exposition(headers.get("Accept", ""))
-    snapshot = at_hand.store.families(Form.TEXT if exposition.format is ExpositionFormat.TEXT else Form.METRICS)
-    resolution = _resolve(snapshot.contested, at_hand.telemetry.names())
+    form = Form.TEXT if exposition.format is ExpositionFormat.TEXT else Form.METRICS
+    legacy_only = exposition.escaping is not Escaping.ALLOW_UTF_8
+    snapshot = at_hand.store.families(form, legacy_only=legacy_only)
+    names = at_hand.telemetry.names()
+    resolution = _resolve(snapshot.contested, names)
+    contested: Sequence[MetricFamily] = resolution.families
+    if legacy_only:
+        contested = _escaped(contested, snapshot, names, exposition.escaping)
+        snapshot = snapshot._replace(groups=_with_legacy_labels(snapshot.groups, exposition.escaping))
     own = at_hand.telemetry.families(
         store_writable=not at_hand.store.unwritable_reason(), inconsistent_series=resolution.left_out
     )
@@ -55,7 +71,7 @@ def scrape() -> Response:
         overlapping=[view.name for view in snapshot.families if view.name in OWN and view.help != OWN[view.name].help],
     )
     encoding = formats.accepted_encoding(headers.get("Accept-Encoding", ""))
-    body = render(exposition.format, snapshot, contested=resolution.families, own=own)
+    body = render(exposition.format, snapshot, contested=contested, own=own)
     response = Answer(compression.compress(body, encoding), content_type=exposition.content_type)
     if encoding != "identity":
         response.headers["Content-Encoding"] = encoding
@@ -70,7 +86,7 @@ def render(
     Args:
         format: What it is written in.
         snapshot: What is stored, bodies in text for text, else in METRICS form.
-        contested: What to expose of its contested families.
+        contested: What to expose of its contested families, under the names that the scraper takes.
         own: The gateway's own families. Where one has the name of a pushed one, which then has its type, both are shown
             under the own one's HELP.
 
@@ -131,11 +147,37 @@ def _time_lines(name: str, groups: Iterable[Group], times: Iterable[float]) -> S
 
 
 def _time_metrics(name: str, groups: Iterable[Group], times: Iterable[float]) -> Sequence[bytes]:
-    samples = (
-        Sample(rules.group_labels(GroupingKey.of((name, value) for name, value in json.loads(group.key))), seconds)
-        for group, seconds in zip(groups, times, strict=True)
-    )
+    samples = (Sample(_labels(group), seconds) for group, seconds in zip(groups, times, strict=True))
     return (protobuf.encode_metrics(MetricFamily(name, MetricType.GAUGE, "", tuple(samples))),)
+
+
+def _escaped(
+    families: Sequence[MetricFamily], snapshot: Snapshot, own: Mapping[str, MetricType], escaping: Escaping
+) -> Sequence[MetricFamily]:
+    """Give families that came apart names that are legacy, and different from all that is exposed beside them."""
+    if all(map(rules.is_legacy, families)):
+        return families
+    others = {view.name: view.type for view in snapshot.families}
+    times = dict.fromkeys(TIME_FAMILIES, MetricType.GAUGE)
+    return rules.escape(families, {**others, **own, **times}, escaping)
+
+
+def _with_legacy_labels(groups: Sequence[Group], escaping: Escaping) -> Sequence[Group]:
+    """Give groups keys, and with them push times, whose label names are legacy; most gateways have no others."""
+    if all(group.legacy for group in groups):
+        return groups
+    labels = [_labels(group) for group in groups]
+    written = rules.escape_labels((name for pairs in labels for name, _ in pairs), escaping)
+
+    def escaped(group: Group, pairs: Labels) -> Group:
+        key = GroupingKey.of(rules.rename(pairs, written))
+        return group._replace(key=key.key, series=text.render_labels(rules.group_labels(key)))
+
+    return [group if group.legacy else escaped(group, pairs) for group, pairs in zip(groups, labels, strict=True)]
+
+
+def _labels(group: Group) -> Labels:
+    return rules.group_labels(GroupingKey.of((name, value) for name, value in json.loads(group.key)))
 
 
 def _resolve(contested: Iterable[FamilyBlock], own: Mapping[str, MetricType]) -> Resolution:

@@ -40,7 +40,7 @@ class NoStore:
     def apply(self, change: Change, ticket: Ticket | None) -> None:
         """Do nothing."""
 
-    def families(self, form: Form) -> Snapshot:
+    def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return the snapshot."""
         return self.snapshot
 

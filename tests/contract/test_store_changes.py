@@ -194,15 +194,15 @@ def test_refusal(store: Store) -> None:
     store.apply(push(A, family("x", group=A), at=1.0), None)
     store.apply(Refusal(A, 2.0, b"{}", "timestamps"), None)
     assert text(store) == 'x{job="a"} 1\n'
-    assert only_group(store) == (A.key, b'{instance="",job="a"}', 1.0, 2.0, "timestamps")
+    assert only_group(store) == Group(A.key, b'{instance="",job="a"}', 1.0, 2.0, "timestamps")
 
 
 def test_refusal_of_a_new_group(store: Store) -> None:
     """A refusal makes a group that does not exist, without a push time."""
     store.apply(Refusal(A, 2.0, b"{}", "timestamps"), None)
-    assert only_group(store) == (A.key, b"{}", 0.0, 2.0, "timestamps")
+    assert only_group(store) == Group(A.key, b"{}", 0.0, 2.0, "timestamps")
     store.apply(push(A, family("x", group=A), at=3.0), None)
-    assert only_group(store) == (A.key, b'{instance="",job="a"}', 3.0, 2.0, "timestamps")
+    assert only_group(store) == Group(A.key, b'{instance="",job="a"}', 3.0, 2.0, "timestamps")
 
 
 def test_failure_time_stays(store: Store) -> None:
@@ -210,7 +210,7 @@ def test_failure_time_stays(store: Store) -> None:
     store.apply(Refusal(A, 2.0, b"{}", "why"), None)
     for replace in (True, False):
         store.apply(push(A, family("x", group=A), at=3.0, replace=replace), None)
-        assert only_group(store)[2:] == (3.0, 2.0, "why")
+        assert only_group(store)[2:5] == (3.0, 2.0, "why")
 
 
 def test_delete(store: Store) -> None:
@@ -321,3 +321,56 @@ def test_giants_are_replaced_where_waiting_is_allowed(store: Store, change: Chan
     assert store.groups() != before
     store.apply(Delete(A), None)
     assert store.groups() == []
+
+
+UTF8 = key("a", **{"l.x": "1"})
+
+
+def test_what_has_other_than_legacy_names_comes_apart_when_asked_for(store: Store) -> None:
+    """All blocks under a name of which any is not legacy are contested, in METRICS form, and else nothing changes."""
+    mixed = [family("x", group=UTF8, legacy=False), family("x", group=A)]
+    dotted, plain = family("y.z", group=A, legacy=False), family("y", group=B)
+    store.apply(push(A, mixed[1], dotted, at=1.0), None)
+    store.apply(push(UTF8, mixed[0], at=2.0), None)
+    store.apply(push(B, plain, at=3.0), None)
+
+    whole = store.families(Form.TEXT)
+    assert [(view.name, view.bodies) for view in whole.families] == [
+        ("x", [one.text for one in mixed]),
+        ("y", [plain.text]),
+        ("y.z", [dotted.text]),
+    ]
+    assert whole.contested == []
+
+    for form in Form:
+        apart = store.families(form, legacy_only=True)
+        assert [view.name for view in apart.families] == ["y"]
+        assert [(block.name, block.group, block.body, block.suspect) for block in apart.contested] == [
+            ("x", UTF8.key, mixed[0].metrics, False),
+            ("x", A.key, mixed[1].metrics, False),
+            ("y.z", A.key, dotted.metrics, False),
+        ]
+        assert apart.groups == whole.groups
+
+
+def test_a_group_says_whether_its_labels_are_legacy(store: Store) -> None:
+    """Whether a group was made by a push or by a refusal, it is known whether its label names are legacy."""
+    store.apply(push(A), None)
+    store.apply(push(UTF8), None)
+    store.apply(Refusal(key("b", **{"é": "1"}), 2.0, b"{}", "timestamps"), None)
+    assert {group.key: bool(group.legacy) for group in store.families(Form.TEXT).groups} == {
+        A.key: True,
+        UTF8.key: False,
+        key("b", **{"é": "1"}).key: False,
+    }
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_family_whose_names_become_legacy_is_with_the_others(store: Store, *, replace: bool) -> None:
+    """What a push replaces does not keep a family apart, in neither direction."""
+    for legacy in (False, True, False):
+        store.apply(push(A, family("x", group=A, legacy=legacy), replace=replace), None)
+        apart = store.families(Form.TEXT, legacy_only=True)
+        assert (len(apart.families), len(apart.contested)) == ((1, 0) if legacy else (0, 1))
+    store.apply(Delete(A), None)
+    assert store.families(Form.TEXT, legacy_only=True) == ([], [], [], [])

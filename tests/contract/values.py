@@ -21,6 +21,7 @@ def family(
     help: str = "",
     value: str = "1",
     padding: int = 0,
+    legacy: bool = True,
 ) -> StoredFamily:
     """Make a family as the web side would hand it over: labels of the group in every identity.
 
@@ -32,11 +33,12 @@ def family(
         help: Its help.
         value: What stands in its text, to tell pushes apart.
         padding: By how many bytes to lengthen both forms.
+        legacy: What its maker says of its names.
     """
     identities = tuple(_identity(labels, group) for labels in series)
     text = "".join(f"{name}{_format(labels)} {value}\n" for labels in identities).encode() + b"#" * padding
     metrics = repr((name, identities, value)).encode() + b"#" * padding
-    return StoredFamily(name, type, help, text, metrics, identities, hashes(identities), len(series))
+    return StoredFamily(name, type, help, text, metrics, identities, hashes(identities), len(series), legacy=legacy)
 
 
 def push(

@@ -40,3 +40,9 @@ def test_exposition(service: Service, row: Row) -> None:
 def test_lenient_line_endings(service: Service, row: Row) -> None:
     """First table: what --push.lenient-line-endings accepts beside the format."""
     check_row(service, row)
+
+
+@pytest.mark.parametrize(("service", "row"), cases("utf8.toml"), indirect=["service"])
+def test_utf8_names(service: Service, row: Row) -> None:
+    """Sections B, C1, E, Q1 and Q15: what --push.enable-utf8-names takes, and what each scraper gets of it."""
+    check_row(service, row)

@@ -153,6 +153,22 @@ def test_one_of_ours(tmp_path: Path) -> None:
         ), done.stderr
 
 
+def test_names_of_any_characters(tmp_path: Path) -> None:
+    """Groups with UTF-8 names are taken over where such names are allowed, and refused with a hint elsewhere."""
+    with Gateway("--push.enable-utf8-names") as old:
+        assert old.push("job/a/U__l_2e_x/1", b'# TYPE "my.metric" counter\n{"my.metric","m.x"="2"} 3\n').status == 200
+        refused = take_over(old, tmp_path)
+        assert refused.returncode == 1
+        assert "--push.enable-utf8-names" in refused.stderr
+        done = take_over(old, tmp_path, "--push.enable-utf8-names")
+        assert (done.returncode, done.stdout.splitlines()) == (
+            0,
+            ["groups: 1 imported, 0 unchanged, 0 newer here, 0 refused", "compared: 1 groups, 1 series, 0 differences"],
+        ), done.stderr
+    with Gateway(directory=tmp_path) as ours:
+        assert ours.scrape().value("my_metric", job="a", l_x="1", m_x="2") == 3
+
+
 def test_a_gateway_that_exposes_nothing(tmp_path: Path) -> None:
     """Groups of an original whose scrapes fail are taken from its list; what was not UTF-8 is refused."""
     with Original() as broken:

@@ -26,6 +26,7 @@ QUADRANTS = {
         "find-out-why-a-push-was-refused",
         "migrate-from-the-go-pushgateway",
         "secure-the-gateway",
+        "use-utf8-names",
     ),
     "reference": ("http-api", "settings", "commands", "metrics", "storage", "behavior", "web-config"),
     "explanation": ("architecture", "durability"),

@@ -118,7 +118,7 @@ def test_each_command_is_in_the_reference(command: click.Command) -> None:
     text = section(page("docs/reference/commands.md"), f"pushgateway {command.name}")
     flags = {flag for option in command.params if isinstance(option, click.Option) for flag in option.opts}
     store = {"--storage.url", "--persistence.file"}
-    documented = {flag for row in rows(text) for flag in re.findall(r"`(--[a-z.-]+)", row[0])}
+    documented = {flag for row in rows(text) for flag in re.findall(r"`(--[a-z0-9.-]+)", row[0])}
 
     assert documented == flags - store
     assert store & flags == store & set(re.findall(r"--[a-z.-]+", text))

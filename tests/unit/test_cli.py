@@ -51,7 +51,8 @@ def test_serves_without_a_command(run: Run) -> None:
         (["--web.listen-address", ":1"], {"listen_addresses": (":1",)}),
         (["--web.enable-lifecycle"], {"enable_lifecycle": True}),
         (["--web.enable-lifecycle", "--no-web.enable-lifecycle"], {"enable_lifecycle": False}),
-        (["--no-push.enable-utf8-names", "--web.config.file="], {"workers": 2}),
+        (["--no-push.enable-utf8-names", "--web.config.file="], {"enable_utf8_names": False}),
+        (["--push.enable-utf8-names"], {"enable_utf8_names": True}),
         (["--persistence.file="], {"storage_url": "sqlite:pushgateway.db"}),
         (["--storage.url=memory:", "--web.workers=1", "--web.threads=2"], {"workers": 1, "threads": 2}),
     ],
@@ -88,7 +89,6 @@ def test_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--", "--web.workers=1"], ["unexpected argument '--web.workers=1'"]),
         (["postgres://me:secret@h/db"], ["unexpected argument 'postgres://me:***@h/db'"]),
         (["--help-man"], ["--help-man", "not supported yet"]),
-        (["--push.enable-utf8-names"], ["--push.enable-utf8-names", "not supported yet"]),
     ],
 )
 def test_usage_errors(run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]) -> None:

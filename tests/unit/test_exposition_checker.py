@@ -40,6 +40,8 @@ def test_a_valid_exposition_has_no_problems() -> None:
         pytest.param("# TYPE a gauge\na one\n", id="a word as value"),
         pytest.param('# TYPE a histogram\na_bucket{le="1",z="1"} 1\n', id="le not last"),
         pytest.param("# HELP a help\n", id="HELP alone"),
+        pytest.param('# TYPE a gauge\na{__l="1"} 1\n', id="a reserved label"),
+        pytest.param('# TYPE "a.b" gauge\n{"a.b"} 1\n', id="names in quotes that the scraper did not ask for"),
     ],
 )
 def test_malformed_text_is_not_parsed(text: str) -> None:
@@ -69,3 +71,41 @@ def test_twin_buckets_are_a_problem_unless_allowed() -> None:
     exposition = Exposition.parse(b'# TYPE h histogram\nh_bucket{le="1"} 1\nh_bucket{le="1"} 2\n')
     assert len(exposition.problems()) == 1
     assert exposition.problems(twin_buckets=True) == []
+
+
+QUOTED = r"""# HELP "a.b" some help
+# TYPE "a.b" counter
+{"a.b"} 1
+{"a.b",l="1","m\"\\\n"="2"} 1
+# TYPE "h x" histogram
+{"h x_bucket","l,=}"="1",le="1"} 1
+# TYPE x gauge
+x{"l.x"="1"} 1
+"""
+
+
+def test_names_in_quotes_are_read_where_they_are_expected() -> None:
+    """Quoted names are unescaped, of families, of their parts and of labels."""
+    exposition = Exposition.parse(QUOTED.encode(), quoted_names=True)
+    assert exposition.problems() == []
+    assert list(exposition.families) == ["a.b", "h x", "x"]
+    assert exposition["a.b"].lines[1].labels == (("l", "1"), ('m"\\\n', "2"))
+    assert exposition["h x"].lines[0][:2] == ("h x_bucket", (("l,=}", "1"), ("le", "1")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('# TYPE "a" gauge\na 1\n', id="a family that needs none"),
+        pytest.param('# TYPE a gauge\n{"a"} 1\n', id="a sample that needs none"),
+        pytest.param('# TYPE a gauge\na{"l"="1"} 1\n', id="a label that needs none"),
+        pytest.param('# TYPE "a.b" gauge\n"a.b" 1\n', id="a name before the braces"),
+        pytest.param('# TYPE "a.b" gauge\n{l="1","a.b"} 1\n', id="a name behind a label"),
+        pytest.param('# TYPE a gauge\na{"l\\t"="1"} 1\n', id="an unknown escape"),
+        pytest.param('# TYPE a gauge\na{""="1"} 1\n', id="an empty name"),
+    ],
+)
+def test_other_names_in_quotes_are_malformed(text: str) -> None:
+    """Quotes around what needs none, or where they do not belong, end the parse."""
+    with pytest.raises(AssertionError):
+        Exposition.parse(text.encode(), quoted_names=True)

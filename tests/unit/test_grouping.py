@@ -14,6 +14,7 @@ from pushgateway.config import Limits
 from pushgateway.errors import GroupingKeyError, LimitError
 from pushgateway.model import GroupingKey
 from pushgateway.names import is_label_name
+from tests.unit import name_strategies
 
 label_names = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True).filter(is_label_name)
 values = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -210,3 +211,86 @@ def test_any_bytes_are_a_key_or_a_grouping_key_error(tail: bytes) -> None:
         return
     assert key.job
     assert grouping.parse(grouping.format_path(key).encode()) == key
+
+
+@pytest.mark.parametrize(
+    ("path", "labels"),
+    [
+        (b"job/a/U__foo_2e_bar/v", {"foo.bar": "v"}),
+        (b"job/a/U__foo_2e_bar@base64/YmF6", {"foo.bar": "baz"}),
+        (b"job/a/foo.bar/v", {"foo.bar": "v"}),
+        (b"job/a/foo.bar@base64/YmF6", {"foo.bar": "baz"}),
+        (b"job/a/\xc3\xa9 \n/v", {"é \n": "v"}),
+        (b"job/a/U__\xc3\xa9.x/v", {"é.x": "v"}),
+        (b"job/a/a:b/v", {"a:b": "v"}),
+        (b"job/a/1x/v", {"1x": "v"}),
+        (b"job/a/U__a_d800_/v", {"U__a_d800_": "v"}),
+        (b"job/a/U__foo/v", {"foo": "v"}),
+        (b"job/a/U__foo/v/foo/w", {"foo": "w"}),
+        (b"job/a/foo.bar/v/U__foo_2e_bar/w", {"foo.bar": "w"}),
+        (b"job/a/U__job/b", {}),
+        (b"job/a/l@base64@base64/Yg", {"l@base64": "b"}),
+        (b"job/a/foo.bar/", {}),
+    ],
+)
+def test_label_names_may_have_any_characters(path: bytes, labels: dict[str, str]) -> None:
+    """With UTF-8 names a label is named by its characters, or escaped behind U__; both are one label."""
+    assert grouping.parse(path, utf8_names=True) == GroupingKey.of({"job": "a", **labels})
+
+
+def test_without_utf8_names_an_escaped_name_is_taken_literally() -> None:
+    """Nobody unescapes U__ unless the operator has asked for such names."""
+    assert grouping.parse(b"job/a/U__x_2e_y/v") == GroupingKey.of({"job": "a", "U__x_2e_y": "v"})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (b"job/a/U______name/v", "__name"),
+        (b"job/a/U______name__/v", "__name_"),
+        (b"job/a/U_____5f__5f_name/v", "___name"),
+        (b"job/a/U___5f__5f_name/v", "__name"),
+        (b"job/a/__x.y/v", "__x.y"),
+        (b"job/a/__/v", "__"),
+        (b"job/a/U__/v", ""),
+        (b"job/a//v", ""),
+        (b"job/a/@base64/YQ", ""),
+        (b"job/a/U__a_0_b/v", r"a\x00b"),
+        (b"job/a/a\x00b/v", r"a\x00b"),
+    ],
+)
+def test_improper_label_names_of_any_characters_are_refused(path: bytes, name: str) -> None:
+    """Reserved names are refused however they are written, and so are empty ones and NUL."""
+    with pytest.raises(GroupingKeyError, match=f'improper label name "{re.escape(name)}"; expected any characters'):
+        grouping.parse(path, utf8_names=True)
+
+
+@pytest.mark.parametrize("path", [b"job/a/\xff/v", b"job/a/U__\xff/v", b"job/a/x.y@base64/_w"])
+def test_names_and_values_of_any_characters_are_still_utf8(path: bytes) -> None:
+    """What is not UTF-8 is refused with UTF-8 names as without."""
+    with pytest.raises(GroupingKeyError, match="invalid UTF-8"):
+        grouping.parse(path, utf8_names=True)
+
+
+def test_name_bytes_are_counted_of_the_name_that_is_meant() -> None:
+    """The limit holds for the UTF-8 of the name, not for how a URL writes it."""
+    limits = Limits(name_bytes=8)
+    assert grouping.parse(b"job/a/U___e9__e9__e9__e9_/v", limits=limits, utf8_names=True)
+    for name in ("ééééé", "U___e9__e9__e9__e9__e9_"):
+        with pytest.raises(LimitError) as caught:
+            grouping.parse(f"job/a/{name}/v".encode(), limits=limits, utf8_names=True)
+        assert (caught.value.limit, caught.value.seen) == ("name-bytes", 10)
+
+
+@given(
+    st.builds(
+        lambda labels, job: GroupingKey.of({**labels, "job": job}),
+        st.dictionaries(name_strategies.label_names, values, max_size=5),
+        values.filter(bool),
+    )
+)
+def test_a_key_of_any_names_is_read_from_the_path_made_of_it(key: GroupingKey) -> None:
+    """Every key has a path, and the path needs no percent-encoding."""
+    path = grouping.format_path(key, utf8_names=True)
+    assert re.fullmatch(r"[A-Za-z0-9_@/-]+", path)
+    assert grouping.parse(path.encode(), utf8_names=True) == key

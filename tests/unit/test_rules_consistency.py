@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pushgateway import rules
 from pushgateway.errors import InconsistentPushError
 from pushgateway.model import GroupingKey, Labels, MetricFamily, MetricType, Sample
+from pushgateway.names import shown
 from tests.unit import rules_strategies as values
 
 KEY = GroupingKey.of({"job": "j"})
@@ -62,7 +63,9 @@ class TestValidate:
         """Each improper label name is named with its family."""
         series = ((("a", "1"),), ((name, "1"),), ((name, "2"),), (("a", "1"), (name, "1")))
         (reason,) = refusals([values.family("x", GAUGE, *series)])
-        assert reason.startswith(f'collected metric "x" has a label with an invalid name: {name}; expected [a-zA-Z_]')
+        assert reason.startswith(
+            f'collected metric "x" has a label with an invalid name: {shown(name)}; expected [a-zA-Z_]'
+        )
 
     @pytest.mark.parametrize("name", ["", "bad.name", "zz\n", "1x", "é", "a-b"])
     def test_a_metric_name_outside_the_grammar_is_refused(self, name: str) -> None:

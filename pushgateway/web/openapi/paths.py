@@ -132,7 +132,8 @@ _LABELS: Final = _path(
     "More labels of the group: NAME/VALUE pairs, one after the other, in any order. OpenAPI has no parameter that "
     "spans several segments, and this is one: its slashes may be sent as they are or as %2F, which is read alike. A "
     "value that holds a slash is written NAME@base64/VALUE, in the URL-safe alphabet, padded or not; `NAME@base64/=` "
-    "is the empty value, which is the same as no label.",
+    "is the empty value, which is the same as no label. With --push.enable-utf8-names names beyond this pattern are "
+    "taken too, percent-encoded or escaped behind U__, and what stands behind U__ is unescaped.",
     example="instance/db1/shard@base64/YS9i",
     pattern=f"^{_PAIR}(/{_PAIR})*$",
 )

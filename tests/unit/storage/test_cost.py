@@ -27,16 +27,16 @@ SHAPES = 5
 def fill(db: sqlite3.Connection, groups: int) -> None:
     """Store so many groups of one job, in several shapes, with two families of three in each, and helps that differ."""
     schema.create(db)
-    db.execute("INSERT INTO headers (id, name, type, help, unit) VALUES (1, 'x', 1, '', ''), (2, 'h', 4, '', '')")
+    db.execute("INSERT INTO headers VALUES (1, 'x', 1, '', '', 1), (2, 'h', 4, '', '', 1)")
     db.executemany(
-        "INSERT INTO headers (id, name, type, help, unit) VALUES (?, 'y', 1, ?, '')",
+        "INSERT INTO headers VALUES (?, 'y', 1, ?, '', 1)",
         ((10 + n, f"help {n}") for n in range(groups)),
     )
     for n in range(groups):
         group = key("a", **{f"l{n % SHAPES}": str(n)})
         hashes = family("x", group=group).hashes
         db.execute(
-            "INSERT INTO groups VALUES (?, ?, 'a', ?, x'', 0, 1.0, 0.0, '')",
+            "INSERT INTO groups VALUES (?, ?, 'a', ?, x'', 0, 1.0, 0.0, '', 1)",
             (n, group.key, re.sub(r"\s", "", str(list(group.shape))).replace("'", '"')),
         )
         header, name = ((10 + n, "y"), (2, "h"))[n % 2]

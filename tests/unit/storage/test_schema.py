@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +12,23 @@ from pushgateway.model import MetricType
 from pushgateway.storage import schema
 from pushgateway.storage.schema import SchemaError
 
+FIRST_LAYOUT = Path(__file__).parents[2] / "data" / "schema" / "version-1.sql"
+
 
 @pytest.fixture
 def db() -> Iterator[sqlite3.Connection]:
     """A database of today's layout."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     schema.create(db)
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def first_layout() -> Iterator[sqlite3.Connection]:
+    """A database of the layout of version 1."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(FIRST_LAYOUT.read_text())
     yield db
     db.close()
 
@@ -41,7 +53,7 @@ def test_every_older_version_has_a_step() -> None:
 
 def test_migrate(db: sqlite3.Connection) -> None:
     """Steps are taken in order from the version found, and the version follows."""
-    db.execute("INSERT INTO headers (name, type, help, unit) VALUES ('x', 0, '', '')")
+    db.execute("INSERT INTO headers (name, type, help, unit, legacy) VALUES ('x', 0, '', '', 1)")
     newest = schema.VERSION
     steps = {
         newest: lambda db: db.execute("ALTER TABLE groups ADD COLUMN expires_at REAL"),
@@ -95,16 +107,39 @@ def test_verify(db: sqlite3.Connection) -> None:
         schema.verify(db)
 
 
-def test_totals_are_reckoned_once_when_a_file_of_version_1_is_opened(db: sqlite3.Connection) -> None:
+def test_totals_are_reckoned_once_when_a_file_of_version_1_is_opened(first_layout: sqlite3.Connection) -> None:
     """A file of the first layout gets its totals from what it holds, hashes in pages among them."""
+    db = first_layout
     db.execute(
         "INSERT INTO groups VALUES (1, 'a', 'a', '[]', x'', 0, 1.0, 0.0, ''), (2, 'b', 'b', NULL, x'', 0, 0, 1, '')"
     )
     db.execute("INSERT INTO families VALUES (1, 'x', 1, 0, 1.0, 1.0, NULL, ?, x'', x'')", (bytes(24),))
     db.execute("INSERT INTO families VALUES (1, 'y', 1, 0, 1.0, 1.0, NULL, NULL, x'', x'')")
     db.execute("INSERT INTO hash_pages VALUES (1, 'y', x'00', ?), (1, 'y', x'01', ?)", (bytes(96 * 8), bytes(32)))
-    db.execute("DROP TABLE totals")
-    db.execute("PRAGMA user_version = 1")
     schema.migrate(db)
     schema.verify(db)
     assert db.execute("SELECT * FROM totals").fetchall() == [(2, 2, 3 + 96 + 4)]
+
+
+def test_all_names_of_version_1_are_legacy(first_layout: sqlite3.Connection) -> None:
+    """Groups and headers keep their ids and columns, and their names count as legacy; the layout is today's then."""
+    db = first_layout
+    db.execute("INSERT INTO groups VALUES (7, 'a', 'a', '[]', x'', 0, 1.0, 0.0, '')")
+    db.execute("INSERT INTO headers VALUES (3, 'x', 1, 'An x.', 's')")
+    schema.migrate(db)
+    assert db.execute("SELECT id, key, legacy FROM groups").fetchall() == [(7, "a", 1)]
+    assert db.execute("SELECT * FROM headers").fetchall() == [(3, "x", 1, "An x.", "s", 1)]
+    db.execute("INSERT INTO headers (name, type, help, unit, legacy) VALUES ('x', 1, 'An x.', 's', 0)")
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("INSERT INTO headers (name, type, help, unit, legacy) VALUES ('x', 1, 'An x.', 's', 0)")
+
+
+def test_a_migrated_layout_has_what_a_new_one_has(db: sqlite3.Connection, first_layout: sqlite3.Connection) -> None:
+    """Tables and indexes have the same columns, whichever version a file began with."""
+    schema.migrate(first_layout)
+
+    def layout(one: sqlite3.Connection) -> dict[str, set[str]]:
+        names = [name for (name,) in one.execute("SELECT name FROM sqlite_master ORDER BY name")]
+        return {name: {row[1] for row in one.execute(f"PRAGMA table_info({name})")} for name in names}
+
+    assert layout(first_layout) == layout(db)

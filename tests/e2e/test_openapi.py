@@ -19,7 +19,12 @@ DATA = Path(__file__).parents[1] / "data" / "openapi"
 SETTINGS = {
     "plain": (["--web.enable-admin-api"], "", []),
     "every path moved, errors as JSON": (
-        ["--web.route-prefix=/gateway", "--web.telemetry-path=/all", "--push.disable-consistency-check"],
+        [
+            "--web.route-prefix=/gateway",
+            "--web.telemetry-path=/all",
+            "--push.disable-consistency-check",
+            "--push.enable-utf8-names",
+        ],
         "/gateway",
         ["--header", "Accept: application/json"],
     ),

@@ -13,7 +13,7 @@ from pushgateway.commands import COMMANDS
 from pushgateway.config import OPTIONS, Config, Limits, Option
 from pushgateway.grouping import parse
 from pushgateway.telemetry import Telemetry
-from pushgateway.web import create_app, responses
+from pushgateway.web import create_app, diagnosis, responses
 from tests.project.pages import ROOT, page, pages, rows, section
 
 NOT_ANSWERED = {
@@ -122,6 +122,14 @@ def test_each_command_is_in_the_reference(command: click.Command) -> None:
 
     assert documented == flags - store
     assert store & flags == store & set(re.findall(r"--[a-z.-]+", text))
+
+
+@pytest.mark.parametrize("kind", diagnosis._EVENTS)
+def test_each_line_about_a_push_is_in_the_reference(kind: str) -> None:
+    """The page on behavior lists what the log says of each kind of refusal."""
+    table = section(page("docs/reference/behavior.md"), "Logs")
+
+    assert f"`{diagnosis._EVENTS[kind].text.format('push')}`" in table
 
 
 def test_each_exit_code_is_in_the_reference() -> None:

@@ -33,6 +33,7 @@ _CORS: Final[Json] = {
 _NAME: Final = "(_?[a-zA-Z][a-zA-Z0-9_]*|_[0-9][a-zA-Z0-9_]*|_)"
 """A label name: `[a-zA-Z_][a-zA-Z0-9_]*`, but not with two underscores at its beginning."""
 
+_PAIR_UTF8: Final = "[^/]+/[^/]*"
 _PAIR: Final = f"{_NAME}(/[^/]*|@base64/[A-Za-z0-9_-]*={{0,2}})"
 
 
@@ -127,28 +128,33 @@ _JOB_BASE64: Final = _path(
     example="YmFja3Vw",
     pattern="^[A-Za-z0-9_-]+={0,2}$",
 )
-_LABELS: Final = _path(
-    "labels",
-    "More labels of the group: NAME/VALUE pairs, one after the other, in any order. OpenAPI has no parameter that "
-    "spans several segments, and this is one: its slashes may be sent as they are or as %2F, which is read alike. A "
-    "value that holds a slash is written NAME@base64/VALUE, in the URL-safe alphabet, padded or not; `NAME@base64/=` "
-    "is the empty value, which is the same as no label. With --push.enable-utf8-names names beyond this pattern are "
-    "taken too, percent-encoded or escaped behind U__, and what stands behind U__ is unescaped.",
-    example="instance/db1/shard@base64/YS9i",
-    pattern=f"^{_PAIR}(/{_PAIR})*$",
-)
+
+
+def _labels(config: Config) -> Json:
+    pair = _PAIR_UTF8 if config.enable_utf8_names else _PAIR
+    return _path(
+        "labels",
+        "More labels of the group: NAME/VALUE pairs, one after the other, in any order. OpenAPI has no parameter that "
+        "spans several segments, and this is one: its slashes may be sent as they are or as %2F, which is read alike. "
+        "A value that holds a slash is written NAME@base64/VALUE, in the URL-safe alphabet, padded or not; "
+        "`NAME@base64/=` is the empty value, which is the same as no label. With --push.enable-utf8-names a name may "
+        "be any, percent-encoded or escaped behind U__, and what stands behind U__ is unescaped.",
+        example="instance/db1/shard@base64/YS9i",
+        pattern=f"^{pair}(/{pair})*$",
+    )
 
 
 def _groups(config: Config) -> Json:
+    labels = _labels(config)
     forms = (
         ("/metrics/job/{job}", "Group", "a group", [_JOB]),
-        ("/metrics/job/{job}/{labels}", "LabelledGroup", "a group of more labels than its job", [_JOB, _LABELS]),
+        ("/metrics/job/{job}/{labels}", "LabelledGroup", "a group of more labels than its job", [_JOB, labels]),
         ("/metrics/job@base64/{job}", "EncodedGroup", "a group whose job is in base64", [_JOB_BASE64]),
         (
             "/metrics/job@base64/{job}/{labels}",
             "EncodedLabelledGroup",
             "a group of more labels whose job is in base64",
-            [_JOB_BASE64, _LABELS],
+            [_JOB_BASE64, labels],
         ),
     )
     stored = 202 if config.disable_consistency_check else 200

@@ -12,7 +12,7 @@ import pytest
 
 from pushgateway import errors as errors_module
 from pushgateway.config import Config
-from pushgateway.formats import request_encoding
+from pushgateway.formats import BodyFormat, ExpositionFormat, body_format, request_encoding
 from pushgateway.limits import Limits
 from pushgateway.web import diagnosis, responses
 from pushgateway.web.openapi import document
@@ -145,6 +145,24 @@ def test_every_encoding_is_described(described: dict[str, Any]) -> None:
     with pytest.raises(errors_module.UnsupportedMediaError) as caught:
         request_encoding("br")
     assert set(re.findall(r"[a-z]+", caught.value.expected)) - {"one", "of"} <= set(parameter["schema"]["enum"])
+
+
+def test_every_format_is_described(described: dict[str, Any]) -> None:
+    """The media types of a push and of a scrape are as many as there are formats."""
+    pushed = described["paths"]["/metrics/job/{job}"]["put"]["requestBody"]["content"]
+    scraped = described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    assert {body_format(media) for media in pushed} == set(BodyFormat)
+    assert set(scraped) == {format_.value for format_ in ExpositionFormat}
+
+
+@pytest.mark.parametrize(("enabled", "taken"), [(False, False), (True, True)])
+def test_which_names_are_described_depends_on_the_flag(enabled: bool, taken: bool) -> None:
+    """Names beyond the legacy grammar match the pattern of the labels only where they are taken."""
+    item = document(Config(enable_utf8_names=enabled))["paths"]["/metrics/job/{job}/{labels}"]
+    pattern = item["parameters"][1]["schema"]["pattern"]
+    assert bool(re.search(pattern, "größe/a")) is taken
+    for labels in ("instance/a", "a/", "_a1/b/c@base64/YQ"):
+        assert re.search(pattern, labels)
 
 
 @pytest.mark.parametrize(("disabled", "status"), [(False, "200"), (True, "202")])

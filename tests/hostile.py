@@ -188,7 +188,8 @@ def tables(*names: str) -> list[dict[str, object]]:
 
 def text_seeds() -> list[bytes]:
     """Bodies in text format, and some in OpenMetrics."""
-    bodies = [row["body"] for row in tables("text/accepted.toml", "contract/bodies.toml") if "body" in row]
+    files = ("text/accepted.toml", "contract/bodies.toml", "utf8/bodies.toml")
+    bodies = [row["body"] for row in tables(*files) if "body" in row]
     own = (
         '# TYPE x counter\n# UNIT x seconds\nx_total{a="b"} 1 # {trace="t"} 0.5 1.5\nx_created{a="b"} 1.5\n# EOF\n',
         '# TYPE i info\ni_info{v="1"} 1\n# TYPE e stateset\ne{e="on"} 1\ne{e="off"} 0\n# EOF\n',
@@ -211,7 +212,10 @@ def protobuf_seeds() -> list[bytes]:
 
 TEXTS: Final = text_seeds()
 MESSAGES: Final = protobuf_seeds()
-PATHS: Final = sorted({str(row["path"]).encode() for row in tables("contract/urls.toml") if "path" in row})
+PATHS: Final = sorted(
+    {str(row["path"]).encode() for row in tables("contract/urls.toml") if "path" in row}
+    | {f"job/a/{quote(str(row['written']))}/v".encode() for row in tables("utf8/unescaping.toml")}
+)
 
 TOKENS: Final = (
     *(b"\x00", b"\xff", b"\x80", b"\n", b"\r\n", b'"', b"\\", b"{", b"}", b"#", b" ", b"=", b","),

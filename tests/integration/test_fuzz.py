@@ -72,7 +72,10 @@ class Target:
             self.taken.update(["protobuf" if kind == PROTOBUF else "text", encoding])
         if self.answers.total() % WIPE_EVERY == 0:
             # What is stored is read whole now and then, and is not to add up.
-            assert self._gateway.scrape().problems(twin_buckets=True) == []
+            for escaping in ("underscores", "dots", "values", "allow-utf-8"):
+                accept = {"Accept": f"text/plain;escaping={escaping}"}
+                scrape = self._gateway.scrape(accept, quoted_names=escaping == "allow-utf-8")
+                assert scrape.problems(twin_buckets=True) == []
             self._gateway.wipe()
         if self.answers.total() == self._warm_up:
             self._warm_bytes = self._memory_bytes()
@@ -94,7 +97,7 @@ class Target:
 @contextlib.contextmanager
 def target(*, warm_up: int) -> Iterator[Target]:
     """A gateway of its own, for its memory; none of its processes may end or be surprised."""
-    with Gateway("--web.enable-admin-api") as gateway:
+    with Gateway("--web.enable-admin-api", "--push.enable-utf8-names") as gateway:
         workers = sorted(gateway.workers())
         yield Target(gateway, warm_up=warm_up)
         assert sorted(gateway.workers()) == workers, "a worker has died"

@@ -342,6 +342,34 @@ def test_q15_names_under_escaping(clean: Gateway, escaping: str) -> None:
     assert len([name for name in scrape.families if scrape[name].type == "untyped"]) == 4
 
 
+@pytest.fixture(scope="module")
+def utf8() -> Iterator[Gateway]:
+    """A gateway that takes names of any characters."""
+    with Gateway("--storage.url=memory:", "--push.enable-utf8-names") as service:
+        yield service
+
+
+@pytest.mark.parametrize("name", ["U______name", "U______name__", "U___5f__5f_x", "U______", "__x.y", "U__", "U__a_0_b"])
+def test_q1_a_name_that_is_reserved_when_it_is_unescaped(utf8: Gateway, name: str) -> None:
+    """Q1: what no scrape may have is refused before anything is stored, also where it is escaped in the path."""
+    for method in ("PUT", "POST", "DELETE"):
+        assert utf8.push(f"job/reserved/{name}/v", b"x 1 5\n", method=method).status == 400
+    assert "reserved" not in utf8.scrape().text
+
+
+@pytest.mark.parametrize("escaping", ["underscores", "dots", "values"])
+def test_q15_names_that_come_out_the_same(utf8: Gateway, escaping: str) -> None:
+    """Q15: of names that a scheme makes the same each is exposed, once, and so is each series and each push time."""
+    body = b'{"a.b"} 1\n{"a-b"} 2\na_b 3\nU__a_2e_b 4\na_dot_b 5\nx{"l.x"="1",l_x="1",l_dot_x="1"} 6\n'
+    for path in ("job/a/m.x/1", "job/a/m_x/1", "job/a/m_dot_x/1", "job/a/U__m_2e_x/1"):
+        assert utf8.push(path, body).status == 200
+    scrape = utf8.scrape({"Accept": f"text/plain;version=0.0.4;escaping={escaping}"})
+    assert scrape.problems() == []
+    values = [line.value for line in scrape.lines(job="a") if not line.name.startswith("push_")]
+    assert sorted(values) == sorted("123456" * 3)
+    assert len(scrape["push_time_seconds"].lines) == 3
+
+
 def test_every_item_has_its_test() -> None:
     """Each item of section Q has at least one test here that bears its number."""
     names = [name for name in vars(sys.modules[__name__]) if name.startswith("test_q")]

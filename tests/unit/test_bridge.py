@@ -20,6 +20,7 @@ from pushgateway import bridge as bridge_module
 from pushgateway.bridge import Bridge, Lane, choose_lane, make_environ
 from pushgateway.config import Limits
 from pushgateway.errors import LongWorkError, WouldBlockError
+from pushgateway.guard import Verdict
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import Refused
 
@@ -663,3 +664,63 @@ def test_a_cancelled_request_is_never_applied() -> None:
         run(talk(bridge))
         release.set()
     assert [ticket.claim() for ticket in tickets] == [False]
+
+
+class Doorkeeper:
+    """A guard that says what the test wants."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        self.closed = False
+
+    async def admit(self, headers: Any) -> Verdict:
+        """Say it."""
+        return self.verdict
+
+    def dress(self, fields: Any) -> Any:
+        """Add a header."""
+        return [*fields, (b"x-frame-options", b"deny")]
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "body", "more"),
+    [
+        (Verdict.UNAUTHORIZED, 401, b"Unauthorized\n", {"www-authenticate": "Basic"}),
+        (Verdict.THROTTLED, 429, b"Too Many Requests\n", {"retry-after": "1"}),
+        (Verdict.BUSY, 503, b"too many passwords wait", {"retry-after": "1"}),
+    ],
+)
+@pytest.mark.parametrize("length", [b"", b"0", b"4"])
+def test_the_guard_comes_before_the_body(
+    verdict: Verdict, status: int, body: bytes, more: dict[str, str], length: bytes
+) -> None:
+    """Who may not come in is answered before a body is read, and the connection closed if there is one."""
+    guard: Any = Doorkeeper(verdict)
+    reported: list[Refused] = []
+    bridge = Bridge(
+        application(lambda _: b""), limits=LIMITS, threads=1, inline_store=True, report=reported.append, guard=guard
+    )
+    headers = [(b"content-length", length)] if length else []
+    answer = run(ask(bridge, pieces=(), headers=headers))
+    bridge.close()
+    assert answer.status == status
+    assert body in answer.body
+    assert more.items() <= answer.headers.items()
+    assert answer.headers["x-frame-options"] == "deny"
+    assert ("connection" in answer.headers) is (length == b"4")
+    assert [(one.status, one.kind, one.path) for one in reported] == [(status, verdict.value, "/metrics/job/a")]
+    assert guard.closed
+
+
+def test_whom_the_guard_admits() -> None:
+    """Who may come in is answered by the application, with the headers that every answer gets."""
+    guard: Any = Doorkeeper(Verdict.ADMITTED)
+    bridge = Bridge(application(lambda _: b"in"), limits=LIMITS, threads=1, inline_store=True, guard=guard)
+    answer = run(ask(bridge))
+    bridge.close()
+    assert (answer.status, answer.body) == (200, b"in")
+    assert answer.headers["x-frame-options"] == "deny"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import multiprocessing
-import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -64,46 +64,58 @@ def test_like_a_bucket(steps: list[float], burst: int, interval: float) -> None:
         tokens -= allowed
 
 
-def _take(throttle: Throttle, taken: list[int], count: int) -> None:
-    # A list of one shared number would need a lock of its own; each process has its own place.
-    os.write(taken[1], bytes(throttle.allow(RateLimit(1000.0, 100)) for _ in range(count)))
+# In processes of their own: this one may have threads, beside which nobody should fork.
+SHARED = """
+import os
+from pushgateway.guard import Throttle
+from pushgateway.webconfig import RateLimit
+
+throttle = Throttle(lambda: 1000.0, patience_seconds=20.0)
+reading, writing = os.pipe()
+children = []
+for _ in range(4):
+    if not (child := os.fork()):
+        os.write(writing, bytes(throttle.allow(RateLimit(1000.0, 100)) for _ in range(500)))
+        os._exit(0)
+    children.append(child)
+for child in children:
+    os.waitpid(child, 0)
+os.close(writing)
+print(sum(open(reading, "rb").read()))
+"""
+
+STOPPED = """
+import os, signal
+from pushgateway.guard import Throttle
+from pushgateway.webconfig import RateLimit
+
+throttle = Throttle(lambda: 1000.0)
+locked, told = os.pipe()
+if not (child := os.fork()):
+    throttle._lock()
+    os.write(told, b"x")
+    signal.pause()
+os.read(locked, 1)
+print(*(throttle.allow(RateLimit(1.0, 2)) for _ in range(3)))
+os.kill(child, 9)
+os.waitpid(child, 0)
+print(throttle._lock())
+"""
+
+
+def _run(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
 
 
 def test_all_processes_share_one_bucket() -> None:
     """Four processes that take as fast as they can get exactly what one would."""
-    throttle = Throttle(Clock(), patience_seconds=20.0)
-    pipe = list(os.pipe())
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_take, args=(throttle, pipe, 500)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    os.close(pipe[1])
-    with open(pipe[0], "rb") as file:
-        assert sum(file.read()) == 100
+    assert _run(SHARED) == "100\n"
 
 
 def test_a_process_that_is_stopped_with_the_lock_holds_nobody() -> None:
-    """Who finds the lock taken goes on without it."""
-    throttle = Throttle(Clock())
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
-
-    def hold() -> None:
-        assert throttle._lock()
-        ready.set()
-        done.wait(20)
-
-    process = context.Process(target=hold)
-    process.start()
-    try:
-        assert ready.wait(20)
-        assert [throttle.allow(RateLimit(1.0, 2)) for _ in range(3)] == [True, True, False]
-    finally:
-        done.set()
-        process.join()
-    assert throttle._lock(), "the lock goes with its process"
+    """Who finds the lock taken goes on without it; and the lock goes with its process."""
+    assert _run(STOPPED) == "True True False\nTrue\n"
 
 
 @pytest.mark.parametrize("interval", [1e-9, 1e6])

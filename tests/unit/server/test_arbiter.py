@@ -57,13 +57,28 @@ def test_serving_is_noted() -> None:
     assert application.has_served
 
 
+def test_what_is_due_comes_before_new_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before workers are started what is due is done, so that they begin with it; a failure of it ends nobody."""
+    done: list[str] = []
+    monkeypatch.setattr(GunicornArbiter, "manage_workers", lambda _: done.append("workers"))
+    services: Any = None
+    arbiter = Arbiter.__new__(Arbiter)
+    arbiter.app = Application(
+        services, [], workers=1, worker_died=lambda _: None, tick=lambda: done.append("tick") or 1 // 0
+    )
+    with structlog.testing.capture_logs() as lines:
+        arbiter.manage_workers()
+    assert done == ["tick", "workers"]
+    assert [line["event"] for line in lines] == ["cannot do what is due"]
+
+
 @pytest.mark.parametrize(
     ("owner", "names"),
     [
         (
             GunicornArbiter,
-            "APP_LOAD_ERROR WORKER_BOOT_ERROR handle_int handle_quit handle_term handle_usr2 run spawn_worker stop "
-            "wait_for_signals",
+            "APP_LOAD_ERROR WORKER_BOOT_ERROR handle_int handle_quit handle_term handle_usr2 manage_workers run "
+            "spawn_worker stop wait_for_signals",
         ),
         (GunicornWorker, "SIGNALS init_process init_signals load_wsgi notify run"),
         (UvicornServer, "capture_signals handle_exit on_tick serve shutdown"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.web.fakes import Site
@@ -20,6 +22,22 @@ def test_a_store_that_cannot_be_written_is_told_and_stays_green(site: Site) -> N
         reply = site.get(path)
         assert reply.status_code == 200
         assert "cannot be written: disk full" in reply.text
+
+
+def test_a_web_configuration_that_has_become_unusable_is_told(site: Site) -> None:
+    """Files of the web configuration that cannot be used any more are told by both, which stay 200."""
+    site.app.extensions["pushgateway"] = replace(
+        site.app.extensions["pushgateway"], web_config_problem=lambda: "web.yml: a: b"
+    )
+    for path in ("/-/healthy", "/-/ready"):
+        reply = site.get(path)
+        assert reply.status_code == 200
+        assert reply.text == "web configuration cannot be used, the last good one stays: web.yml: a: b\n"
+    site.store.unwritable = "disk full"
+    assert site.get("/-/ready").text.splitlines() == [
+        "store cannot be written: disk full",
+        "web configuration cannot be used, the last good one stays: web.yml: a: b",
+    ]
 
 
 def test_a_store_that_cannot_be_read_is_not_ready(site: Site) -> None:

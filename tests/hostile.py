@@ -83,8 +83,10 @@ OWN: Final = (
 
 KINDS: Final = ("counter", "gauge", "untyped", "histogram", "summary", "gauge_histogram")
 
-KEY_LABELS: Final = ("l", "m", "instance", "le", "quantile", "job", "U__l", "a.b")
+KEY_LABELS: Final = ("l", "m", "instance", "le", "quantile", "job", "U__l", "U__a_2e_b", "U______n", "a.b", "a_b")
 KEY_VALUES: Final = (b"1", b"", b"\xff", b"\xc3\xa9", b"a b", b"a\nb", b'"', b"\x00", b"/", b"..", b"\xed\xa0\x80")
+
+ODD_LABELS: Final = ('l=""', 'le="1"', 'quantile="0.5"', 'instance=""', '__a="1"', '"a.b"="1"', '"a.b"="1",a_b="1"')
 
 _Value = TypeVar("_Value")
 
@@ -115,7 +117,7 @@ def text_family(rng: Random) -> list[str]:
     """The lines of one family in text format."""
     name = usually(rng, list(FAMILIES), OWN)
     kind = usually(rng, [FAMILIES.get(name, "gauge")], KINDS)
-    label = usually(rng, ("", 'l="1"'), ('l=""', 'le="1"', 'quantile="0.5"', 'instance=""', '__a="1"'))
+    label = usually(rng, ("", 'l="1"'), ODD_LABELS)
     value = usually(rng, ("1", "2", "NaN", "+Inf"), ("-1", "1 5", "1e308"))
     lines = [f"# HELP {name} {rng.choice(('one', 'two'))}"] if rng.random() < 0.5 else []
     lines.append(f"# TYPE {name} {kind}")
@@ -126,12 +128,15 @@ def text_family(rng: Random) -> list[str]:
     if kind == "summary":
         bound = ",".join(filter(None, (label, 'quantile="0.5"')))
         return [*lines, f"{name}{{{bound}}} {value}", *rest]
+    if rng.random() < 0.1:
+        # With UTF-8 names two families, which under escaping must not become one.
+        return [*lines, f'{{"{name}.b"}} {value}', f"{name}_b 2"]
     return [*lines, f"{name}{{{label}}} {value}"]
 
 
 def protobuf_family(rng: Random) -> bytes:
     """A family in protobuf: names that text cannot hold, no metrics, values of another type, native histograms."""
-    name = usually(rng, list(FAMILIES), (*OWN, "", "zz\n", "bad.name", "é"))
+    name = usually(rng, list(FAMILIES), (*OWN, "", "zz\n", "x.b", "x_b", "é"))
     kind = usually(rng, [FAMILIES.get(name, "gauge")], KINDS)
     message = MetricFamilyMessage(name=name, type=kind.upper())
     for _ in range(rng.choice((0, 1, 1, 1, 2))):

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import ClassVar
 
+import pytest
 from google.protobuf.proto import parse_length_prefixed
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -22,7 +23,7 @@ from tests.hostile import Request, pushes
 from tests.rows import PROTOBUF
 
 SETTINGS = settings(
-    max_examples=45,
+    max_examples=25,
     stateful_step_count=15,
     derandomize=True,
     deadline=None,
@@ -84,9 +85,16 @@ def read_delimited(body: bytes) -> Iterator[MetricFamilyMessage]:
         yield family
 
 
-def test_no_sequence_of_requests_breaks_a_scrape_or_another_group(gateway: Gateway) -> None:
+@pytest.fixture(params=["", "--push.enable-utf8-names"], ids=["legacy names", "UTF-8 names"])
+def attacked(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    """A gateway that takes UTF-8 names, and one that does not."""
+    with Gateway("--storage.url=memory:", "--web.enable-admin-api", *filter(None, [request.param])) as gateway:
+        yield gateway
+
+
+def test_no_sequence_of_requests_breaks_a_scrape_or_another_group(attacked: Gateway) -> None:
     """Whatever was pushed, replaced, refused and deleted before: the scrape is valid and the canary lives."""
-    Attack.gateway = gateway
+    Attack.gateway = attacked
     Attack.answered.clear()
     run_state_machine_as_test(Attack, settings=SETTINGS)
     assert Attack.answered >= {200, 202, 400}, "the attack must reach both what is taken and what is refused"

@@ -154,6 +154,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("web.enable-lifecycle", Kind.FLAG, "false", "Enable the end of the Pushgateway by PUT or POST to /-/quit."),
     Option("web.enable-admin-api", Kind.FLAG, "false", "Enable the admin API: PUT /api/v1/admin/wipe."),
     Option(
+        "web.enable-openmetrics",
+        Kind.FLAG,
+        "false",
+        "Expose OpenMetrics to scrapers that ask for it. Counters without _total are named differently there.",
+        note="The original has no such flag; see [formats](../explanation/formats.md#why-openmetrics-output-is-off).",
+    ),
+    Option(
         "web.workers",
         Kind.COUNT,
         "2",
@@ -290,6 +297,7 @@ class Config:
         route_prefix: "" or "/x", never with a slash at its end.
         enable_lifecycle: Whether /-/quit works.
         enable_admin_api: Whether wipe works.
+        enable_openmetrics: Whether scrapers that ask for OpenMetrics get it.
         disable_consistency_check: Whether conflicting pushes are stored (202).
         enable_utf8_names: Whether metric and label names may have any characters.
         lenient_line_endings: Whether CRLF and a missing last line feed are accepted.
@@ -312,6 +320,7 @@ class Config:
     route_prefix: str = ""
     enable_lifecycle: bool = False
     enable_admin_api: bool = False
+    enable_openmetrics: bool = False
     disable_consistency_check: bool = False
     enable_utf8_names: bool = False
     lenient_line_endings: bool = False
@@ -353,6 +362,7 @@ def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> 
         route_prefix=_route_prefix(one["web.route-prefix"], one["web.external-url"], given),
         enable_lifecycle=one["web.enable-lifecycle"] == "true",
         enable_admin_api=one["web.enable-admin-api"] == "true",
+        enable_openmetrics=one["web.enable-openmetrics"] == "true",
         disable_consistency_check=one["push.disable-consistency-check"] == "true",
         enable_utf8_names=one["push.enable-utf8-names"] == "true",
         lenient_line_endings=one["push.lenient-line-endings"] == "true",

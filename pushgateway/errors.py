@@ -107,14 +107,18 @@ class ParseError(RequestError):
         line: 1-based line of the body; 0 where a format has no lines.
         hint: What was expected or how to mend it; "" if the message says it all.
         family: The metric family being read; "" if none was known yet.
+        format: The format's name, where it has lines: ``text format`` or ``openmetrics``.
     """
 
-    def __init__(self, message: str, *, line: int = 0, hint: str = "", family: str = "") -> None:
+    def __init__(
+        self, message: str, *, line: int = 0, hint: str = "", family: str = "", format: str = "text format"
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.line = line
         self.hint = hint
         self.family = family
+        self.format = format
 
 
 class InconsistentPushError(RequestError):

@@ -1,6 +1,7 @@
 """Which format does a request speak, in which encoding, and which does its answer get?
 
-Pure functions of header values. A format is a module beside this one: `text`, `protobuf`, `json_api`.
+Pure functions of header values. A format is a module beside this one: `text`, `protobuf`, `openmetrics`,
+`json_api`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ class BodyFormat(enum.Enum):
 
     TEXT = "text"
     PROTOBUF = "protobuf"
+    OPENMETRICS = "openmetrics"
 
+
+_OPENMETRICS: Final = "application/openmetrics-text"
+_OPENMETRICS_VERSIONS: Final = frozenset({"", "1.0.0", "0.0.1"})
+"""The last is a draft of the first, which Prometheus asks for by both names; they do not differ in what is read."""
 
 _PROTOBUF: Final = "application/vnd.google.protobuf"
 _PROTO: Final = "io.prometheus.client.MetricFamily"
@@ -43,17 +49,29 @@ _PROTOBUF_PARAMETERS: Final = {"encoding": "delimited", "proto": _PROTO}
 def body_format(content_type: str) -> BodyFormat:
     """Choose the parser of a pushed body.
 
-    Like the original, whatever is not delimited protobuf is text 0.0.4: a missing header, JSON, forms, nonsense.
+    Like the original, whatever has a format of its own neither by its name nor by its parameters is text 0.0.4: a
+    missing header, JSON, forms, nonsense.
 
     Args:
         content_type: The header's value; "" if there is none.
+
+    Raises:
+        UnsupportedMediaError: It is OpenMetrics of another version or character set than those that are read here. Read
+            as text, such a body would nearly be understood.
     """
-    if "protobuf" not in content_type.lower():
+    lowered = content_type.lower()
+    if "protobuf" not in lowered and "openmetrics" not in lowered:
         return BodyFormat.TEXT  # nearly every push: spare the header's parameters
     kind, parameters = _media_type(content_type)
     if kind == _PROTOBUF and _PROTOBUF_PARAMETERS.items() <= parameters.items():
         return BodyFormat.PROTOBUF
-    return BodyFormat.TEXT
+    if kind != _OPENMETRICS:
+        return BodyFormat.TEXT
+    charset = parameters.get("charset", "utf-8").lower()
+    if parameters.get("version", "") not in _OPENMETRICS_VERSIONS or charset != "utf-8":
+        expected = f"{_OPENMETRICS}; version=1.0.0; charset=utf-8"
+        raise UnsupportedMediaError("Content-Type", content_type, expected=expected)
+    return BodyFormat.OPENMETRICS
 
 
 def request_encoding(content_encoding: str) -> ContentEncoding:
@@ -107,6 +125,8 @@ class ExpositionFormat(enum.Enum):
     PROTOBUF = f"{_PROTOBUF}; proto={_PROTO}; encoding=delimited"
     PROTOBUF_TEXT = f"{_PROTOBUF}; proto={_PROTO}; encoding=text"
     PROTOBUF_COMPACT_TEXT = f"{_PROTOBUF}; proto={_PROTO}; encoding=compact-text"
+    OPENMETRICS = f"{_OPENMETRICS}; version=1.0.0; charset=utf-8"
+    OPENMETRICS_0_0_1 = f"{_OPENMETRICS}; version=0.0.1; charset=utf-8"
 
 
 class Exposition(NamedTuple):
@@ -130,7 +150,14 @@ _PROTOBUF_FORMATS: Final = {
 }
 
 
-def exposition(accept: str) -> Exposition:
+_OPENMETRICS_FORMATS: Final = {
+    "": ExpositionFormat.OPENMETRICS,
+    "1.0.0": ExpositionFormat.OPENMETRICS,
+    "0.0.1": ExpositionFormat.OPENMETRICS_0_0_1,
+}
+
+
+def exposition(accept: str, *, openmetrics: bool = False) -> Exposition:
     """Choose what a scraper is answered with: of what it accepts the most wanted, text 0.0.4 if there is nothing else.
 
     ``escaping`` is that of the last clause which names one, in order of q-values, up to the one that was chosen, as in
@@ -138,19 +165,22 @@ def exposition(accept: str) -> Exposition:
 
     Args:
         accept: The Accept header's value; "" if there is none.
+        openmetrics: Whether OpenMetrics may be chosen.
     """
     escaping = Escaping.UNDERSCORES
     for clause in sorted(_clauses(accept), key=_precedence):
         if not clause.quality:
             break  # not acceptable, and sorted to the end
         escaping = _ESCAPINGS.get(clause.parameters.get("escaping", ""), escaping)
-        if (chosen := _offered(clause)) is not None:
+        if (chosen := _offered(clause, openmetrics=openmetrics)) is not None:
             return Exposition(chosen, escaping)
     return Exposition(ExpositionFormat.TEXT, escaping)
 
 
-def _offered(clause: _Clause) -> ExpositionFormat | None:
+def _offered(clause: _Clause, *, openmetrics: bool) -> ExpositionFormat | None:
     parameters = clause.parameters
+    if clause.value == _OPENMETRICS and openmetrics:
+        return _OPENMETRICS_FORMATS.get(parameters.get("version", ""))
     if clause.value == _PROTOBUF and parameters.get("proto") == _PROTO:
         return _PROTOBUF_FORMATS.get(parameters.get("encoding", ""))
     if clause.value == "text/plain" and parameters.get("version", "") in _TEXT_VERSIONS:

@@ -1,7 +1,8 @@
-"""How is text from a body shown in an error message?
+"""How is text from a body shown in an error message, and what do its escapes mean?
 
-As the original's messages do (Go's ``%q``): in quotes, with escapes for what cannot be printed, so that a carriage
-return or a stray byte is seen. Text here may hold bytes that are not UTF-8, as Python's ``surrogateescape`` keeps them.
+It is shown as the original's messages do (Go's ``%q``): in quotes, with escapes for what cannot be printed, so that a
+carriage return or a stray byte is seen. Text here may hold bytes that are not UTF-8, as Python's ``surrogateescape``
+keeps them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Final
 
 from pushgateway.names import SHOWN_CHARACTERS
 
-__all__ = ["has_bad_utf8", "quote", "quote_character"]
+__all__ = ["has_bad_utf8", "quote", "quote_character", "unescape"]
 
 _ESCAPES: Final = dict(zip("\\\a\b\f\n\r\t\v", ["\\\\", *(f"\\{letter}" for letter in "abfnrtv")], strict=True))
 
@@ -48,3 +49,10 @@ def _escape(character: str, delimiter: str) -> str:
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def unescape(text: str) -> str:
+    r"""Resolve the escapes \\, \" and \n; a backslash before anything else stays."""
+    # The first backslash of a pair never belongs to an escape before it: no need to look at single characters, where
+    # five million escapes took 2.4 s.
+    return "\\".join(part.replace("\\n", "\n").replace('\\"', '"') for part in text.split("\\\\"))

@@ -29,7 +29,7 @@ from pushgateway.errors import (
     StoreError,
     WouldBlockError,
 )
-from pushgateway.formats import BodyFormat, protobuf, text
+from pushgateway.formats import BodyFormat, openmetrics, protobuf, text
 from pushgateway.model import Delete, GroupingKey, MetricFamily, Push, Refusal
 from pushgateway.preparation import prepare_push, prepare_refusal
 from pushgateway.storage.base import Ticket
@@ -125,7 +125,7 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
 
     Raises:
         GroupingKeyError: The path names no group. Looked for before the body, as in the original.
-        RequestError: The body cannot be read or parsed, or a limit is exceeded.
+        RequestError: The body cannot be read or parsed, its format is not supported, or a limit is exceeded.
         LongWorkError: The request would take longer than there is room for.
         StoreBusyError: The request's ticket has expired meanwhile.
     """
@@ -164,6 +164,8 @@ def _families(
         raise LongWorkError("the push has many lines")
     if format is BodyFormat.PROTOBUF:
         return protobuf.parse(data, limits=config.limits, check=check)
+    if format is BodyFormat.OPENMETRICS:
+        return openmetrics.parse(data, limits=config.limits, check=check)
     return text.parse(
         data,
         limits=config.limits,

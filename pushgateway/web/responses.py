@@ -125,7 +125,7 @@ def _message(error: PushgatewayError) -> str:
     match error:
         case ParseError():
             # Without a line it is about a body that cannot be decompressed.
-            place = f"text format parsing error in line {error.line}: " if error.line else ""
+            place = f"{error.format} parsing error in line {error.line}: " if error.line else ""
             family = f" (metric family {json.dumps(error.family, ensure_ascii=False)})" if error.family else ""
             hint = f"; {error.hint}" if error.hint else ""
             return f"{place}{error.message}{family}{hint}"
@@ -140,7 +140,8 @@ def _data(error: PushgatewayError) -> Mapping[str, object]:
     """Return what a JSON error tells beside its text; keys whose value is not known are absent."""
     match error:
         case ParseError():
-            data = {"line": error.line, "family": error.family, "hint": error.hint}
+            named = {"format": error.format} if error.line else {}
+            data = {"line": error.line, "family": error.family, "hint": error.hint, **named}
         case InconsistentPushError():
             data = {"reasons": error.reasons}
         case LimitError():

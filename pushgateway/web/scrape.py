@@ -2,7 +2,8 @@
 
 The gateway's own families and what was pushed, families sorted by name. A scrape in text or protobuf renders nothing
 that a push has rendered already: the store returns finished pieces, which are put together under their headers. But a
-scraper that takes legacy names only has all others escaped, and so their families come apart and are rendered anew.
+scraper that takes legacy names only has all others escaped, and so their families come apart and are rendered anew; and
+OpenMetrics, whose names depend on all that is stored, is rendered from the pieces of protobuf.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 from flask import Blueprint, Response, request
 
 from pushgateway import formats, rules
-from pushgateway.formats import ExpositionFormat, compression, protobuf, text
+from pushgateway.formats import ExpositionFormat, compression, openmetrics, protobuf, text
 from pushgateway.model import (
     FamilyBlock,
     FamilyView,
@@ -44,6 +45,8 @@ __all__ = ["bp", "render"]
 
 bp = Blueprint("scrape", __name__)
 
+_OPENMETRICS: Final = frozenset({ExpositionFormat.OPENMETRICS, ExpositionFormat.OPENMETRICS_0_0_1})
+
 _ENCODE: Final = {Form.TEXT: text.render_metrics, Form.METRICS: protobuf.encode_metrics}
 """What makes a family's body in the form in which the store returns the others."""
 
@@ -53,7 +56,7 @@ def scrape() -> Response:
     """Answer with everything exposed; the path is the telemetry path, wherever the operator has put it."""
     at_hand = services()
     headers = request.headers
-    exposition = formats.exposition(headers.get("Accept", ""))
+    exposition = formats.exposition(headers.get("Accept", ""), openmetrics=at_hand.config.enable_openmetrics)
     form = Form.TEXT if exposition.format is ExpositionFormat.TEXT else Form.METRICS
     legacy_only = exposition.escaping is not Escaping.ALLOW_UTF_8
     snapshot = at_hand.store.families(form, legacy_only=legacy_only)
@@ -99,12 +102,24 @@ def render(
             part for view in views for part in (text.render_header(view.name, view.type, view.help), *view.bodies)
         )
     views = _merged(snapshot, contested, own, Form.METRICS)
+    if format in _OPENMETRICS:
+        return _render_openmetrics(views)
     body = b"".join(
         protobuf.render_family(view.name, view.type, view.help, unit=view.unit, bodies=view.bodies) for view in views
     )
     if format is ExpositionFormat.PROTOBUF:
         return body
     return protobuf.render_as_text(body, compact=format is ExpositionFormat.PROTOBUF_COMPACT_TEXT)
+
+
+def _render_openmetrics(views: Sequence[FamilyView]) -> bytes:
+    names = openmetrics.exposed_names({view.name: view.type for view in views})
+    return b"".join([*(openmetrics.render_family(_decoded(view), names[view.name]) for view in views), openmetrics.END])
+
+
+def _decoded(view: FamilyView) -> MetricFamily:
+    metrics = protobuf.decode_metrics(view.type, b"".join(view.bodies))
+    return MetricFamily(view.name, view.type, view.help, metrics, view.unit)
 
 
 def _merged(

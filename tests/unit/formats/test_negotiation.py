@@ -26,13 +26,13 @@ PROMETHEUS_3 = (
     "content_type",
     [
         "", "text/plain", "text/plain; version=0.0.4", "application/json", "application/x-www-form-urlencoded",
-        "application/openmetrics-text; version=1.0.0", "nonsense", ";;;", '"', "application/vnd.google.protobuf",
+        "application/openmetrics", "nonsense", ";;;", '"', "application/vnd.google.protobuf",
         "application/vnd.google.protobuf; encoding=text; proto=io.prometheus.client.MetricFamily",
         "application/vnd.google.protobuf; encoding=delimited; proto=other",
     ],
 )  # fmt: skip
-def test_whatever_is_not_delimited_protobuf_is_text(content_type: str) -> None:
-    """Any Content-Type but the one of delimited protobuf is read as text 0.0.4, as by the original."""
+def test_whatever_has_no_format_of_its_own_is_text(content_type: str) -> None:
+    """Any Content-Type but those of delimited protobuf and OpenMetrics is read as text 0.0.4, as by the original."""
     assert body_format(content_type) is BodyFormat.TEXT
 
 
@@ -47,6 +47,21 @@ def test_whatever_is_not_delimited_protobuf_is_text(content_type: str) -> None:
 def test_delimited_protobuf_is_known_however_its_header_is_spelt(content_type: str) -> None:
     """Order, case, quotes and further parameters of the header do not matter."""
     assert body_format(content_type) is BodyFormat.PROTOBUF
+
+
+@pytest.mark.parametrize(
+    "parameters", ["", "; version=1.0.0; charset=utf-8", ";Version=0.0.1", '; charset="UTF-8"; q=1']
+)
+def test_openmetrics_is_known_by_its_media_type(parameters: str) -> None:
+    """OpenMetrics is version 1.0.0, its draft 0.0.1 or of no version, and UTF-8."""
+    assert body_format(f"Application/OpenMetrics-Text{parameters}") is BodyFormat.OPENMETRICS
+
+
+@pytest.mark.parametrize("parameters", ["version=2.0.0", "version=0.0.4", "version=1.0.0; charset=iso-8859-1"])
+def test_openmetrics_of_another_version_or_character_set_is_refused(parameters: str) -> None:
+    """What could only be read by chance is refused, and the error says what can be sent."""
+    with pytest.raises(UnsupportedMediaError, match=r"version=1\.0\.0; charset=utf-8"):
+        body_format(f"application/openmetrics-text; {parameters}")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +139,38 @@ def test_expositions_say_the_escaping(accept: str, escaping: str) -> None:
 def test_protobuf_is_served_to_who_asks_for_it(accept: str, format: ExpositionFormat) -> None:
     """Of what can be served the highest q-value wins, then what stands first; protobuf needs its exact parameters."""
     assert exposition(accept).format is format
+
+
+@pytest.mark.parametrize(
+    ("accept", "format"),
+    [
+        ("application/openmetrics-text", ExpositionFormat.OPENMETRICS),
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", ExpositionFormat.OPENMETRICS),
+        ("application/openmetrics-text; version=0.0.1", ExpositionFormat.OPENMETRICS_0_0_1),
+        ("application/openmetrics-text; version=2.0.0", ExpositionFormat.TEXT),
+        ("application/openmetrics-text; q=0.5, text/plain", ExpositionFormat.TEXT),
+        ("text/plain; q=0.5, application/openmetrics-text", ExpositionFormat.OPENMETRICS),
+        ("application/openmetrics-text; q=0", ExpositionFormat.TEXT),
+        (PROMETHEUS_3, ExpositionFormat.OPENMETRICS),
+        (f"{PROTOBUF}; q=0.7, {PROMETHEUS_3}", ExpositionFormat.PROTOBUF),
+        ("", ExpositionFormat.TEXT),
+        ("*/*", ExpositionFormat.TEXT),
+    ],
+)
+def test_openmetrics_is_served_to_who_asks_for_it_where_it_is_enabled(accept: str, format: ExpositionFormat) -> None:
+    """With the setting OpenMetrics is one format more; without it, and without a wish, the answer is what it was."""
+    assert exposition(accept, openmetrics=True).format is format
+    assert "openmetrics" not in exposition(accept).content_type
+
+
+def test_the_content_type_of_openmetrics_says_version_and_escaping() -> None:
+    """The answer names the version that was asked for."""
+    assert exposition(PROMETHEUS_3, openmetrics=True).content_type == (
+        "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8"
+    )
+    assert exposition("application/openmetrics-text;version=0.0.1", openmetrics=True).content_type == (
+        "application/openmetrics-text; version=0.0.1; charset=utf-8; escaping=underscores"
+    )
 
 
 def test_the_content_type_of_protobuf_has_the_escaping_too() -> None:

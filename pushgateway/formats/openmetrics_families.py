@@ -101,8 +101,8 @@ class Families:
         size = len(name) if name.isascii() else len(name.encode())
         if size > self._limits.name_bytes:
             raise LimitError("name-bytes", allowed=self._limits.name_bytes, seen=size)
-        if len(self._done) >= self._limits.samples:
-            raise LimitError("samples", allowed=self._limits.samples)
+        if len(self._done) >= self._limits.samples_per_push:
+            raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
         self.current = Family(name, number)
         return self.current
 
@@ -156,11 +156,13 @@ class Family:
         parts: What samples of which names say; empty until the first sample.
         metrics: What is complete.
         seen: The label sets of the metrics, those without bounds and states.
+        point: The metric whose lines are being read, None if it is complete. Readers may append to `metrics` and `seen`
+            themselves while there is none: gauges and unknown samples, and counters that are not negative.
     """
 
     __slots__ = (
-        *("_bounds", "_help", "_point", "_typed", "_unit"),
-        *("bound_label", "kind", "line", "metrics", "name", "parts", "seen"),
+        *("_bounds", "_help", "_typed", "_unit"),
+        *("bound_label", "kind", "line", "metrics", "name", "parts", "point", "seen"),
     )
 
     def __init__(self, name: str, line: int) -> None:
@@ -175,7 +177,7 @@ class Family:
         self._typed = False
         self._unit: str | None = None
         self._help: str | None = None
-        self._point: _Point | None = None
+        self.point: _Point | None = None
 
     @property
     def has_samples(self) -> bool:
@@ -248,7 +250,9 @@ class Family:
         whole, bound = labels, None
         if self.bound_label:
             labels, bound = self._without_bound(labels, part)
-        point = self._point
+        point = self.point
+        if point is None and self.metrics and self.kind.type is MetricType.COUNTER:
+            point = self._reopened(labels)
         if point is None or point.labels != labels or point.timestamp_ms != timestamp_ms:
             point = self._next_point(labels, timestamp_ms)
         if part is Part.BUCKET:
@@ -293,8 +297,18 @@ class Family:
             self.fail(f"a {part.value} without the label {quote(self.bound_label)}", "that label says which it is")
         return labels, None
 
+    def _reopened(self, labels: Labels) -> _Point | None:
+        """Return the last counter, which a reader has appended, as one whose lines go on; None for other labels."""
+        last = self.metrics[-1]
+        if last.labels != labels or not isinstance(last, Sample):
+            return None
+        self.metrics.pop()
+        point = self.point = _Point(last.labels, last.timestamp_ms)
+        point.value, point.exemplar, point.created_ns = last.value, last.exemplar, last.created_ns
+        return point
+
     def _next_point(self, labels: Labels, timestamp_ms: int | None) -> _Point:
-        previous = self._point
+        previous = self.point
         if previous is not None:
             self.close()
         if previous is not None and previous.labels == labels:
@@ -302,8 +316,8 @@ class Family:
         elif labels in self.seen:
             self.fail("lines of one metric are not together", _TOGETHER)
         self.seen.add(labels)
-        self._point = _Point(labels, timestamp_ms)
-        return self._point
+        self.point = _Point(labels, timestamp_ms)
+        return self.point
 
     def _take_bucket(self, point: _Point, bound: str, value: str, exemplar: Exemplar | None) -> None:
         limit = self._bound(bound)
@@ -390,7 +404,7 @@ class Family:
         Raises:
             ParseError: It is not; the line is the one before that at hand.
         """
-        point, self._point = self._point, None
+        point, self.point = self.point, None
         if point is None or self.kind.word == "stateset":
             return
         match self.kind.type:

@@ -21,9 +21,9 @@ from pushgateway.formats.sizes import check_label_size, check_name_size, check_v
 from pushgateway.model import Exemplar
 from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, shown
 
-__all__ = ["read_line"]
+__all__ = ["EXEMPLAR_CHARACTERS", "read_line"]
 
-_EXEMPLAR_CHARACTERS: Final = 128
+EXEMPLAR_CHARACTERS: Final = 128
 """The most that names and values of an exemplar's labels may have together (OpenMetrics 1.0, "Exemplars")."""
 
 _NS_PER_MS: Final = 10**6
@@ -205,8 +205,8 @@ class _Line:
             self._fail("an exemplar without labels", _EXEMPLAR_HINT)
         _, pairs = self._labels(self._family)
         size = sum(len(name) + len(value) for name, value in pairs.items())
-        if size > _EXEMPLAR_CHARACTERS:
-            hint = f"its names and values have {size} characters, {_EXEMPLAR_CHARACTERS} are allowed"
+        if size > EXEMPLAR_CHARACTERS:
+            hint = f"its names and values have {size} characters, {EXEMPLAR_CHARACTERS} are allowed"
             self._fail("the labels of an exemplar are too long", hint)
         self._skip(" ", "expected one blank before the value of an exemplar", _EXEMPLAR_HINT)
         value = float(self._value())

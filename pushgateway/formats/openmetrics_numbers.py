@@ -21,6 +21,9 @@ _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 """The years 1 to 9999, which google.protobuf.Timestamp can say."""
 
+_MAX_DIGITS: Final = 12
+"""Whole seconds that have fewer are before the year 9999."""
+
 _MAX_EXACT: Final = 60
 """More characters than an instant of that range has down to far below a nanosecond; what is longer is read as a double,
 since the time of an exact conversion grows with the square of the length."""
@@ -55,6 +58,10 @@ def parse_seconds(text: str) -> int:
     Raises:
         ValueError: The text is no real number, or is outside of the years 1 to 9999.
     """
+    whole, _, fraction = text.partition(".")
+    # Nearly all: a third of the time that exact arithmetic takes.
+    if whole.isdigit() and len(whole) < _MAX_DIGITS and _is_fraction(fraction) and text.isascii():
+        return int(whole) * _NANOSECONDS + int(fraction.ljust(9, "0"))
     seconds = parse_float(text)
     if _FIRST_SECOND <= seconds < _LAST_SECOND + 1:
         exact = Decimal(text) if len(text) <= _MAX_EXACT else Decimal(seconds)
@@ -62,6 +69,10 @@ def parse_seconds(text: str) -> int:
         if is_instant(nanoseconds):
             return nanoseconds
     raise ValueError(f"{text!r} is not a time in the years 1 to 9999")
+
+
+def _is_fraction(text: str) -> bool:
+    return not text or (len(text) <= 9 and text.isdigit())
 
 
 def is_instant(nanoseconds: int) -> bool:

@@ -149,11 +149,11 @@ def test_nothing_but_the_documented_errors_is_raised_and_they_can_be_sent(body: 
     """Any bytes are families, a ParseError that is short and encodes to UTF-8, or a LimitError."""
     error = None
     try:
-        openmetrics.parse(body, limits=Limits(samples=samples))
+        openmetrics.parse(body, limits=Limits(samples_per_push=samples))
     except (ParseError, LimitError) as caught:
         error = caught
     if isinstance(error, LimitError):
-        assert error.limit == "samples"
+        assert error.limit == "samples-per-push"
     elif error is not None:
         assert 1 <= error.line <= body.count(b"\n") + 1
         for told in (error.message, error.hint, error.family):
@@ -200,13 +200,13 @@ def test_quoted_names_may_be_anything_for_the_rules_to_judge() -> None:
         ('x{a="éé12"} 1', 'x{a="éé123"} 1', "value-bytes"),
         ('x{a="1234\\\\\\n"} 1', 'x{a="12345\\\\\\n"} 1', "value-bytes"),
         ("# HELP x 123456", "# HELP x 1234567", "value-bytes"),
-        ('x{a="1"} 1\nx{a="2"} 1\nx 1', 'x{a="1"} 1\nx{a="2"} 1\nx 1\ny 1', "samples"),
-        ("# TYPE a gauge\n# TYPE b gauge\n# HELP c d", "# TYPE a gauge\n# TYPE b gauge\n# HELP c d\ne 1", "samples"),
+        ('x{a="1"} 1\nx{a="2"} 1\nx 1', 'x{a="1"} 1\nx{a="2"} 1\nx 1\ny 1', "samples-per-push"),
+        ("# TYPE a gauge\n# HELP b c\n# HELP c d", "# TYPE a gauge\n# HELP b c\n# HELP c d\ne 1", "samples-per-push"),
     ],
 )  # fmt: skip
 def test_what_is_too_large_is_refused_by_the_name_of_its_limit(fits: str, more: str, limit: str) -> None:
     """Labels of a line, names, values, help texts, samples and families have exact limits."""
-    limits = Limits(samples=3, labels_per_series=2, name_bytes=8, value_bytes=6)
+    limits = Limits(samples_per_push=3, labels_per_series=2, name_bytes=8, value_bytes=6)
     openmetrics.parse(f"{fits}\n# EOF\n".encode(), limits=limits)
     with pytest.raises(LimitError) as caught:
         openmetrics.parse(f"{more}\n# EOF\n".encode(), limits=limits)

@@ -42,7 +42,8 @@ def test_the_three_formats_agree(families: list[MetricFamily]) -> None:
     through_openmetrics = openmetrics.parse(openmetrics.render(families))
     through_protobuf = protobuf.parse(protobuf.render(families))
     assert openmetrics.render(through_protobuf) == openmetrics.render(families)
-    assert protobuf.render(through_openmetrics) == protobuf.render(families)
+    # As text, since a NaN equals nothing, and may have a sign in protobuf.
+    assert repr(protobuf.parse(protobuf.render(through_openmetrics))) == repr(through_protobuf)
     assert text.render(through_openmetrics) == text.render(through_protobuf) == text.render(families)
 
 

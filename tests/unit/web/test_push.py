@@ -129,6 +129,52 @@ def test_a_body_that_does_not_parse_changes_nothing(site: Site) -> None:
     assert site.store.changes == []
 
 
+OPENMETRICS = {"Content-Type": "application/openmetrics-text; version=1.0.0; charset=utf-8"}
+
+
+def test_openmetrics_is_read_by_its_content_type(site: Site) -> None:
+    """A body of OpenMetrics is parsed as such, and stored under the names and types that text has for it."""
+    body = b"# TYPE x counter\nx_total 1\nx_created 2.5\n# TYPE y info\ny_info 1\n# EOF\n"
+    assert site.push("job/a", body, headers=OPENMETRICS).status_code == 200
+    change = applied(site)
+    assert isinstance(change, Push)
+    assert [(family.name, family.type) for family in change.families] == [
+        ("x_total", MetricType.COUNTER),
+        ("y_info", MetricType.GAUGE),
+    ]
+    assert b'x_total{instance="",job="a"} 1\n' in site.get("/metrics").data
+
+
+def test_openmetrics_that_does_not_parse_changes_nothing(site: Site) -> None:
+    """A parse error names the format, the line and the family, and the store is not asked for anything."""
+    reply = site.push("job/a", b"# TYPE x counter\nx 1\n# EOF\n", headers=OPENMETRICS)
+    assert reply.status_code == 400
+    assert reply.text.startswith('openmetrics parsing error in line 2: a counter has no sample named "x"')
+    assert site.store.changes == []
+
+
+def test_timestamps_of_openmetrics_are_refused_as_those_of_text_are(site: Site) -> None:
+    """A point with a timestamp is well formed, and refused with the reason; the group gets a failure time."""
+    reply = site.push("job/a", b"x 1 1600000000.5\n# EOF\n", headers=OPENMETRICS)
+    assert reply.status_code == 400
+    assert "pushed metrics must not have timestamps" in reply.text
+    assert isinstance(applied(site), Refusal)
+
+
+def test_quoted_names_of_openmetrics_are_judged_by_the_rules(site: Site) -> None:
+    """A name beyond the grammar is well formed in quotes, and refused for what it is."""
+    reply = site.push("job/a", b'{"my.metric"} 1\n# EOF\n', headers=OPENMETRICS)
+    assert reply.status_code == 400
+    assert 'invalid metric name "my.metric"' in reply.text
+
+
+def test_openmetrics_of_another_version_is_415(site: Site) -> None:
+    """What is not 1.0 is not guessed at."""
+    reply = site.push("job/a", b"# EOF\n", headers={"Content-Type": "application/openmetrics-text; version=2.0.0"})
+    assert reply.status_code == 415
+    assert "version=1.0.0" in reply.text
+
+
 def test_lenient_line_endings_are_taken_when_asked_for() -> None:
     """With the flag, CR LF ends lines and the last line may have no end; without, the message says what is wrong."""
     assert Site(lenient_line_endings=True).push("job/a", b"x 1\r\ny 2").status_code == 200

@@ -6,6 +6,7 @@ import subprocess
 
 import cramjam
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pushgateway.formats.protobuf import encode_metrics
 from pushgateway.model import FamilyBlock, GroupingKey, MetricFamily, MetricType, Sample
@@ -103,6 +104,36 @@ def test_content_type_names_version_and_escaping(site: Site) -> None:
     assert site.get("/metrics").headers["Content-Type"] == media + "underscores"
     accept = "text/plain;version=0.0.4;escaping=allow-utf-8;q=0.5"
     assert site.get("/metrics", headers={"Accept": accept}).headers["Content-Type"] == media + "allow-utf-8"
+
+
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0, text/plain; q=0.5"}
+
+
+def test_openmetrics_is_exposed_where_it_is_enabled(site: Site) -> None:
+    """Who asks for OpenMetrics gets it with the setting, and text without."""
+    assert "openmetrics" not in site.get("/metrics", headers=OPENMETRICS).headers["Content-Type"]
+    enabled = Site(enable_openmetrics=True)
+    enabled.push("job/a", b"# HELP x An x.\n# TYPE x counter\nx 1\n")
+    enabled.push("job/b", b"# TYPE x counter\nx 2\n")
+    reply = enabled.get("/metrics", headers=OPENMETRICS)
+    assert reply.headers["Content-Type"] == (
+        "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+    )
+    counter = '# TYPE x counter\n# HELP x An x.\nx_total{instance="",job="a"} 1.0\nx_total{instance="",job="b"} 2.0\n'
+    assert counter in reply.text
+    assert "# TYPE pushgateway_http_requests counter\n" in reply.text
+    assert '\npush_time_seconds{instance="",job="b"} 1.70000000025e+09\n' in reply.text
+    assert reply.text.endswith("\n# EOF\n")
+    list(text_string_to_metric_families(reply.text))
+
+
+def test_contested_families_are_exposed_in_openmetrics_too() -> None:
+    """What was resolved is rendered with the rest."""
+    site = Site(enable_openmetrics=True)
+    body = encode_metrics(MetricFamily("x", MetricType.GAUGE, "", (Sample((("job", "a"),), 1.0),)))
+    key = GroupingKey.of({"job": "a"}).key
+    site.store.contested = [FamilyBlock("x", MetricType.GAUGE, "", body, key, NOW, NOW, suspect=True)]
+    assert '# TYPE x gauge\nx{job="a"} 1.0\n' in site.get("/metrics", headers=OPENMETRICS).text
 
 
 def test_scrapes_are_not_counted(site: Site) -> None:

@@ -18,7 +18,6 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.label_shapes import Shape, find_shape
 from pushgateway.formats.openmetrics_families import Families
@@ -26,6 +25,8 @@ from pushgateway.formats.openmetrics_kinds import Part
 from pushgateway.formats.openmetrics_line import EXEMPLAR_CHARACTERS, read_line
 from pushgateway.formats.openmetrics_numbers import parse_seconds
 from pushgateway.formats.openmetrics_render import END, exposed_names, render, render_family
+from pushgateway.formats.spending import check_spending
+from pushgateway.limits import Limits
 from pushgateway.model import Exemplar, Labels, MetricFamily, Sample
 from pushgateway.names import METRIC_NAME_RE, shown
 
@@ -63,7 +64,8 @@ def parse(
 
     Args:
         body: The decompressed body.
-        limits: What it may hold: `samples_per_push`, `labels_per_series`, `name_bytes` and `value_bytes`.
+        limits: What it may hold: `samples_per_push`, `labels_per_series`, `name_bytes` and `value_bytes`, and
+            `prepared_bytes` for all of that together.
         check: Called before each window of at most 64 KiB (or one line, if it is longer); what it raises ends the
             reading. None for no call.
 
@@ -75,8 +77,8 @@ def parse(
     Raises:
         ParseError: The body is not valid; knows line, family and what was expected.
         LimitError: There are more sample lines or families than `samples-per-push`, more labels in a line than
-            `labels-per-series`, a name longer than `name-bytes`, or a label value or HELP text longer than
-            `value-bytes`.
+            `labels-per-series`, a name longer than `name-bytes`, a label value or HELP text longer than `value-bytes`,
+            or all in all more than `prepared-bytes`.
     """
     return _Reader(limits, careful=False).read(body, check)
 
@@ -94,14 +96,17 @@ def parse_carefully(body: bytes, *, limits: Limits = _STANDARD) -> tuple[MetricF
 class _Reader:
     """One body on its way to families."""
 
-    __slots__ = ("_careful", "_ended", "_families", "_limits", "_line", "_samples")
+    __slots__ = (
+        *("_careful", "_ended", "_exemplars", "_families", "_label_count", "_limits", "_line"),
+        *("_samples", "_text_bytes", "_wide_bytes"),
+    )
 
     def __init__(self, limits: Limits, *, careful: bool) -> None:
         self._limits = limits
         self._careful = careful
         self._families = Families(limits)
         self._line = 0  # how many were read
-        self._samples = 0
+        self._samples = self._exemplars = self._label_count = self._text_bytes = self._wide_bytes = 0
         self._ended = False
 
     def read(self, body: bytes, check: Callable[[], None] | None) -> tuple[MetricFamily, ...]:
@@ -134,6 +139,22 @@ class _Reader:
         self._read_rows(pattern.findall(text))
         if self._samples > self._limits.samples_per_push:
             raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
+        self._check_spending(window)
+
+    def _check_spending(self, window: bytes) -> None:
+        self._exemplars += window.count(b" # {")
+        self._label_count += window.count(b'="')
+        self._text_bytes += len(window)
+        if not window.isascii():
+            self._wide_bytes += len(window)
+        check_spending(
+            self._limits,
+            samples=self._samples + self._exemplars,  # of which each takes about as much
+            families=self._families.count,
+            labels=self._label_count,
+            text_bytes=self._text_bytes,
+            wide_bytes=self._wide_bytes,
+        )
 
     def _read_rows(self, rows: list[tuple[str, str, str, str]]) -> None:
         families, limits, new = self._families, self._limits, tuple.__new__

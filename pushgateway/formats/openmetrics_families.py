@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from typing import Final, NoReturn
 
-from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.numbers import parse_float
 from pushgateway.formats.openmetrics_kinds import KINDS, Kind, Part
 from pushgateway.formats.openmetrics_numbers import parse_count, parse_seconds
 from pushgateway.formats.quoting import quote
+from pushgateway.limits import Limits
 from pushgateway.model import Exemplar, Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 
 __all__ = ["Families", "Family"]
@@ -83,6 +83,11 @@ class Families:
         family = self._begin(name, number)
         family.fix_kind()
         return family, Part.VALUE
+
+    @property
+    def count(self) -> int:
+        """How many families there are, also without samples."""
+        return len(self._done) + bool(self.current.name)
 
     def end(self, number: int) -> tuple[MetricFamily, ...]:
         """Return the families that have samples, in their order; `number` is that of the last line.

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from typing import Final, NoReturn
 
-from pushgateway.config import Limits
 from pushgateway.errors import ParseError
 from pushgateway.formats.numbers import parse_float
 from pushgateway.formats.openmetrics_families import Families
 from pushgateway.formats.openmetrics_numbers import parse_seconds
 from pushgateway.formats.quoting import has_bad_utf8, quote, quote_character, unescape
 from pushgateway.formats.sizes import check_label_size, check_name_size, check_value_size
+from pushgateway.limits import Limits
 from pushgateway.model import Exemplar
 from pushgateway.names import LABEL_NAME_RE, METRIC_NAME_RE, shown
 

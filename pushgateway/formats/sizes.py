@@ -5,8 +5,8 @@ Asked of every line that is read with care, before memory is spent on what it sa
 
 from __future__ import annotations
 
-from pushgateway.config import Limits
 from pushgateway.errors import LimitError
+from pushgateway.limits import Limits
 
 __all__ = ["check_label_size", "check_name_size", "check_value_size"]
 

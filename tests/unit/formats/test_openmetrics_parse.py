@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats import openmetrics, text
+from pushgateway.limits import Limits
 from pushgateway.model import Exemplar, MetricFamily, MetricType, Sample
 from tests.unit.formats.format_strategies import thorough
 from tests.unit.formats.openmetrics_strategies import broad, hostile_families

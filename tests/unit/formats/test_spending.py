@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushgateway.errors import LimitError
-from pushgateway.formats import protobuf, text
+from pushgateway.formats import openmetrics, protobuf, text
 from pushgateway.limits import Limits
 
 LIMITS = Limits(prepared_bytes=1_000_000)
@@ -60,3 +60,25 @@ def test_each_part_of_a_protobuf_body_counts(line: str, fits: int, too_many: int
     protobuf.parse(body(fits), limits=LIMITS)
     with pytest.raises(LimitError, match="prepared-bytes"):
         protobuf.parse(body(too_many), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("line", "fits", "too_many"),
+    [
+        ("x_total{n='%d'} 1", 1400, 1700),
+        ("x_total{n='%d',a='" + "v" * 10_000 + "'} 1", 28, 36),
+        ("x_total{n='%d',a='" + "v" * 10_000 + "\u00e9'} 1", 7, 9),
+        ("x_total{n='%d'} 1 # {} 1", 700, 900),
+        ("# HELP x%d h", 1000, 2000),
+    ],
+)
+def test_each_part_of_an_openmetrics_body_counts(line: str, fits: int, too_many: int) -> None:
+    """Samples, labels, exemplars, families and bytes of text count."""
+
+    def body(many: int) -> bytes:
+        lines = "".join(f"{line % number}\n" for number in range(many)).replace("'", '"')
+        return f"# TYPE x counter\n{lines}# EOF\n".encode()
+
+    openmetrics.parse(body(fits), limits=LIMITS)
+    with pytest.raises(LimitError, match="prepared-bytes"):
+        openmetrics.parse(body(too_many), limits=LIMITS)

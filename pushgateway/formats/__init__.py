@@ -15,6 +15,7 @@ from pushgateway.errors import UnsupportedMediaError
 from pushgateway.names import Escaping
 
 __all__ = [
+    "OPENMETRICS_FORMATS",
     "BodyFormat",
     "ContentEncoding",
     "Exposition",
@@ -150,11 +151,14 @@ _PROTOBUF_FORMATS: Final = {
 }
 
 
-_OPENMETRICS_FORMATS: Final = {
+_OPENMETRICS_BY_VERSION: Final = {
     "": ExpositionFormat.OPENMETRICS,
     "1.0.0": ExpositionFormat.OPENMETRICS,
     "0.0.1": ExpositionFormat.OPENMETRICS_0_0_1,
 }
+
+OPENMETRICS_FORMATS: Final = frozenset(_OPENMETRICS_BY_VERSION.values())
+"""Those that are served only where they are enabled."""
 
 
 def exposition(accept: str, *, openmetrics: bool = False) -> Exposition:
@@ -180,7 +184,7 @@ def exposition(accept: str, *, openmetrics: bool = False) -> Exposition:
 def _offered(clause: _Clause, *, openmetrics: bool) -> ExpositionFormat | None:
     parameters = clause.parameters
     if clause.value == _OPENMETRICS and openmetrics:
-        return _OPENMETRICS_FORMATS.get(parameters.get("version", ""))
+        return _OPENMETRICS_BY_VERSION.get(parameters.get("version", ""))
     if clause.value == _PROTOBUF and parameters.get("proto") == _PROTO:
         return _PROTOBUF_FORMATS.get(parameters.get("encoding", ""))
     if clause.value == "text/plain" and parameters.get("version", "") in _TEXT_VERSIONS:

@@ -45,8 +45,6 @@ __all__ = ["bp", "render"]
 
 bp = Blueprint("scrape", __name__)
 
-_OPENMETRICS: Final = frozenset({ExpositionFormat.OPENMETRICS, ExpositionFormat.OPENMETRICS_0_0_1})
-
 _ENCODE: Final = {Form.TEXT: text.render_metrics, Form.METRICS: protobuf.encode_metrics}
 """What makes a family's body in the form in which the store returns the others."""
 
@@ -102,7 +100,7 @@ def render(
             part for view in views for part in (text.render_header(view.name, view.type, view.help), *view.bodies)
         )
     views = _merged(snapshot, contested, own, Form.METRICS)
-    if format in _OPENMETRICS:
+    if format in formats.OPENMETRICS_FORMATS:
         return _render_openmetrics(views)
     body = b"".join(
         protobuf.render_family(view.name, view.type, view.help, unit=view.unit, bodies=view.bodies) for view in views

@@ -7,7 +7,7 @@ from typing import Final
 
 from pushgateway.config import Config
 from pushgateway.failures import CAPACITY
-from pushgateway.formats import ExpositionFormat
+from pushgateway.formats import OPENMETRICS_FORMATS, ExpositionFormat
 from pushgateway.web.openapi.schemas import Json, json_body, named, response
 
 __all__ = ["paths"]
@@ -41,7 +41,7 @@ def paths(config: Config) -> Json:
     """Return every path with its operations, as `web.routing` knows them."""
     return {
         **_groups(config),
-        config.telemetry_path: _item(get=_scrape()),
+        config.telemetry_path: _item(get=_scrape(config)),
         "/": _item(get=_page("home")),
         "/status": _item(get=_page("status")),
         "/static/{file}": _item(get=_static(), parameters=[_path("file", "A file of the pages.", example="style.css")]),
@@ -182,11 +182,12 @@ def _push(operation_id: str, summary: str, stored: int) -> Json:
         "schema": {"enum": ["identity", "gzip", "x-gzip", "snappy", "zstd"]},
     }
     body = {
-        "description": "Metric families. What is not said to be delimited protobuf is read as text 0.0.4, whatever it "
-        "is said to be; an empty body holds no families.",
+        "description": "Metric families. What is said to be neither delimited protobuf nor OpenMetrics is read as text "
+        "0.0.4, whatever it is said to be; an empty body holds no families, but OpenMetrics ends with # EOF.",
         "content": {
             ExpositionFormat.TEXT.value: {"schema": {"type": "string"}, "example": _EXAMPLE},
             ExpositionFormat.PROTOBUF.value: {"schema": _BINARY},
+            ExpositionFormat.OPENMETRICS.value: {"schema": _OPENMETRICS},
         },
     }
     answer = response("It is stored, durably, and shown by every scrape that starts now.")
@@ -195,12 +196,13 @@ def _push(operation_id: str, summary: str, stored: int) -> Json:
     )
 
 
+_OPENMETRICS: Final[Json] = {"description": "Lines of OpenMetrics 1.0, the last of which is # EOF."}
 _BINARY: Final[Json] = {"description": "io.prometheus.client.MetricFamily messages, each behind its length."}
 
 # Reads
 
 
-def _scrape() -> Json:
+def _scrape(config: Config) -> Json:
     parameter = {
         "name": "Accept-Encoding",
         "in": "header",
@@ -208,8 +210,11 @@ def _scrape() -> Json:
         "schema": {"type": "string"},
     }
     text = {"schema": {"type": "string"}, "example": _EXAMPLE.replace(" 1.5", '{instance="",job="backup"} 1.5')}
+    schemas = {ExpositionFormat.TEXT: text} | {one: {"schema": _OPENMETRICS} for one in OPENMETRICS_FORMATS}
     content = {
-        format_.value: text if format_ is ExpositionFormat.TEXT else {"schema": _BINARY} for format_ in ExpositionFormat
+        format_.value: schemas.get(format_, {"schema": _BINARY})
+        for format_ in ExpositionFormat
+        if config.enable_openmetrics or format_ not in OPENMETRICS_FORMATS
     }
     return _operation(
         "getMetrics",

@@ -124,6 +124,7 @@ _KNOWN: Final[Json] = {
 
 def _error_schema() -> Json:
     more: Json = {
+        "format": {"enum": ["text format", "openmetrics"], "description": "The format of a body that has lines."},
         "hint": {"type": "string", "description": "What was expected."},
         "reasons": _list(_STRING) | {"description": "What the push contradicts, each on its own."},
         "header": {"type": "string", "description": "The header that is not understood."},
@@ -136,6 +137,7 @@ def _error_schema() -> Json:
         "errorType": "parse",
         "error": 'text format parsing error in line 2: expected float as value, got "1.5GB"',
         "line": 2,
+        "format": "text format",
     }
     return _object(properties, *_KNOWN, *more, examples=[example])
 

@@ -18,16 +18,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from operator import attrgetter
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
+from pushgateway.formats.line_starts import PairTexts, escape, pair_text, starts, written_name
 from pushgateway.formats.numbers import uint64_or_none
 from pushgateway.formats.openmetrics_kinds import KINDS, Kind, Part
 from pushgateway.formats.openmetrics_numbers import format_count, format_float, format_seconds, is_instant
 from pushgateway.model import Exemplar, Histogram, Labels, MetricFamily, MetricType, Sample, Summary
-from pushgateway.names import LABEL_NAME_RE
+from pushgateway.names import LABEL_NAME_RE, is_metric_name
 
 __all__ = ["END", "Names", "exposed_names", "render", "render_family"]
 
@@ -53,9 +54,7 @@ _EXEMPLAR_CHARACTERS: Final = 128
 _NS_PER_MS: Final = 10**6
 
 _label_name = re.compile(LABEL_NAME_RE).fullmatch
-
-_Line: TypeAlias = tuple[str, str, str]
-"""The sample's name, the rest of the line, and the exemplar behind it."""
+_unit = re.compile("[a-zA-Z0-9_:]+").fullmatch
 
 
 class Names(NamedTuple):
@@ -134,128 +133,92 @@ def render_family(family: MetricFamily, names: Names) -> bytes:
         Its header and sample lines; several families, if its type cannot be told.
     """
     kind = _KINDS[family.type]
-    texts = _PairTexts()
-    metrics = family.metrics
-    lines: list[_Line] = []
+    texts = PairTexts()
+    lines = _Lines(names.samples)
     valid = names.typed
-    for metric in metrics:
-        labels = [texts[pair] for pair in metric.labels]
+    for metric in family.metrics:
+        lines.begin(",".join([texts[pair] for pair in metric.labels]), metric.timestamp_ms)
         if isinstance(metric, Sample):
             valid = valid and (metric.value >= 0 or kind.type is not MetricType.COUNTER)
-            lines += _sample_lines(metric, labels, names.samples)
+            lines.add_sample(metric)
         elif isinstance(metric, Summary):
             valid = valid and _is_valid_summary(metric)
-            lines += _summary_lines(metric, labels, names.samples)
+            lines.add_summary(metric)
         else:
-            metric = _in_order(metric)  # noqa: PLW2901  the same metric
-            valid = valid and _is_valid_histogram(metric, kind)
-            lines += _histogram_lines(metric, labels, names.samples)
+            histogram = _in_order(metric)
+            valid = valid and _is_valid_histogram(histogram, kind)
+            lines.add_histogram(histogram)
     if valid:
         head = _header(names.family, kind.word, help=family.help, unit=family.unit)
-        return (head + "".join([f"{name}{rest}{exemplar}\n" for name, rest, exemplar in lines])).encode()
+        return (head + "".join([f"{line}{exemplar}\n" for _, line, exemplar in lines.written])).encode()
     parts: dict[str, list[str]] = {}
-    for name, rest, _ in lines:
-        parts.setdefault(name, []).append(f"{name}{rest}\n")
+    for name, line, _ in lines.written:
+        parts.setdefault(name, []).append(f"{line}\n")
     unknown = KINDS["unknown"].word
     return "".join(
-        _header(name, unknown, help=family.help) + "".join(texts_of_name) for name, texts_of_name in parts.items()
+        _header(name, unknown, help=family.help) + "".join(written) for name, written in parts.items()
     ).encode()
 
 
 def _header(name: str, word: str, *, help: str, unit: str = "") -> str:
-    head = f"# TYPE {name} {word}\n"
-    if unit and name.endswith(f"_{unit}"):
-        head += f"# UNIT {name} {unit}\n"
-    return f"{head}# HELP {name} {_escaped(help)}\n" if help else head
+    written = written_name(name)
+    head = f"# TYPE {written} {word}\n"
+    if unit and name.endswith(f"_{unit}") and _unit(unit):
+        head += f"# UNIT {written} {unit}\n"
+    return f"{head}# HELP {written} {escape(help)}\n" if help else head
 
 
-def _escaped(text: str) -> str:
-    if "\\" in text or '"' in text or "\n" in text:
-        return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return text
+class _Lines:
+    """The lines of a family while they are written.
 
+    Attributes:
+        written: For each line the name of its sample, the line without its LF, and the exemplar behind it.
+    """
 
-def _pair_text(pair: tuple[str, str]) -> str:
-    return f'{pair[0]}="{_escaped(pair[1])}"'
+    __slots__ = ("_labels", "_stamp", "_starts", "_value_part", "written")
 
+    def __init__(self, names: Mapping[Part, str]) -> None:
+        self.written: list[tuple[str, str, str]] = []
+        self._starts = {part: (name, *starts(name, legacy=is_metric_name(name))) for part, name in names.items()}
+        self._value_part = Part.TOTAL if Part.TOTAL in names else Part.VALUE
+        self._labels = self._stamp = ""
 
-_MAX_PAIRS: Final = 1000
-"""Beyond, a pair is more likely an identifier that never comes back, and keeping it costs more than it saves."""
+    def begin(self, labels: str, timestamp_ms: int | None) -> None:
+        """Begin a metric with these labels, joined by commas."""
+        self._labels = labels
+        self._stamp = "" if timestamp_ms is None else f" {format_seconds(timestamp_ms * _NS_PER_MS)}"
 
+    def _add(self, part: Part, value: str, *, bound: str = "", exemplar: str = "") -> None:
+        name, bare, labelled = self._starts[part]
+        labels = f"{self._labels},{bound}" if bound and self._labels else bound or self._labels
+        start = f"{labelled}{labels}}}" if labels else bare
+        self.written.append((name, f"{start} {value}{self._stamp}", exemplar))
 
-class _PairTexts(dict[tuple[str, str], str]):
-    """Label pairs as text, each written once a family: most pairs stand in every line."""
+    def add_sample(self, sample: Sample) -> None:
+        self._add(self._value_part, format_float(sample.value), exemplar=_exemplar_text(sample.exemplar))
+        self._add_created(sample.created_ns)
 
-    def __missing__(self, pair: tuple[str, str]) -> str:
-        text = _pair_text(pair)
-        if len(self) < _MAX_PAIRS:
-            self[pair] = text
-        return text
+    def add_summary(self, summary: Summary) -> None:
+        values = dict(reversed(summary.quantiles))
+        for quantile in dict.fromkeys(quantile for quantile, _ in summary.quantiles):
+            bound = f'quantile="{format_float(quantile)}"'
+            self._add(Part.QUANTILE, format_float(values[quantile]), bound=bound)
+        self._add(Part.SUM, format_float(summary.sum))
+        self._add(Part.COUNT, format_count(summary.count))
+        self._add_created(summary.created_ns)
 
+    def add_histogram(self, histogram: Histogram) -> None:
+        for (limit, count), exemplar in zip(histogram.buckets, histogram.exemplars, strict=True):
+            bound = f'le="{format_float(limit)}"'
+            exemplar_text = _exemplar_text(exemplar, at_most=limit)
+            self._add(Part.BUCKET, format_count(count), bound=bound, exemplar=exemplar_text)
+        self._add(Part.COUNT, format_count(histogram.count))
+        self._add(Part.SUM, format_float(histogram.sum))
+        self._add_created(histogram.created_ns)
 
-# Lines
-
-
-def _sample_lines(sample: Sample, labels: Sequence[str], names: Mapping[Part, str]) -> list[_Line]:
-    braced, stamp = _in_braces(labels), _stamp(sample.timestamp_ms)
-    total = names.get(Part.TOTAL)
-    if total is None:
-        return [(names[Part.VALUE], f"{braced} {format_float(sample.value)}{stamp}", "")]
-    lines = [(total, f"{braced} {format_float(sample.value)}{stamp}", _exemplar_text(sample.exemplar))]
-    return lines + _created_lines(sample.created_ns, braced, stamp, names)
-
-
-def _summary_lines(summary: Summary, labels: Sequence[str], names: Mapping[Part, str]) -> list[_Line]:
-    braced, stamp = _in_braces(labels), _stamp(summary.timestamp_ms)
-    quantile = names[Part.QUANTILE]
-    values = dict(reversed(summary.quantiles))
-    return [
-        *(
-            (quantile, f"{_with_bound(labels, 'quantile', bound)} {format_float(values[bound])}{stamp}", "")
-            for bound in dict.fromkeys(bound for bound, _ in summary.quantiles)
-        ),
-        (names[Part.SUM], f"{braced} {format_float(summary.sum)}{stamp}", ""),
-        (names[Part.COUNT], f"{braced} {format_count(summary.count)}{stamp}", ""),
-        *_created_lines(summary.created_ns, braced, stamp, names),
-    ]
-
-
-def _histogram_lines(histogram: Histogram, labels: Sequence[str], names: Mapping[Part, str]) -> list[_Line]:
-    braced, stamp = _in_braces(labels), _stamp(histogram.timestamp_ms)
-    bucket = names[Part.BUCKET]
-    exemplars = histogram.exemplars or (None,) * len(histogram.buckets)
-    return [
-        *(
-            (
-                bucket,
-                f"{_with_bound(labels, 'le', bound)} {format_count(count)}{stamp}",
-                _exemplar_text(exemplar, at_most=bound),
-            )
-            for (bound, count), exemplar in zip(histogram.buckets, exemplars, strict=True)
-        ),
-        (names[Part.COUNT], f"{braced} {format_count(histogram.count)}{stamp}", ""),
-        (names[Part.SUM], f"{braced} {format_float(histogram.sum)}{stamp}", ""),
-        *_created_lines(histogram.created_ns, braced, stamp, names),
-    ]
-
-
-def _created_lines(created_ns: int | None, braced: str, stamp: str, names: Mapping[Part, str]) -> list[_Line]:
-    created = names.get(Part.CREATED)
-    if created is None or created_ns is None or not is_instant(created_ns):
-        return []
-    return [(created, f"{braced} {format_seconds(created_ns)}{stamp}", "")]
-
-
-def _in_braces(labels: Sequence[str]) -> str:
-    return f"{{{','.join(labels)}}}" if labels else ""
-
-
-def _with_bound(labels: Sequence[str], name: str, bound: float) -> str:
-    return _in_braces([*labels, f'{name}="{format_float(bound)}"'])
-
-
-def _stamp(timestamp_ms: int | None) -> str:
-    return "" if timestamp_ms is None else f" {format_seconds(timestamp_ms * _NS_PER_MS)}"
+    def _add_created(self, created_ns: int | None) -> None:
+        if created_ns is not None and Part.CREATED in self._starts and is_instant(created_ns):
+            self._add(Part.CREATED, format_seconds(created_ns))
 
 
 def _exemplar_text(exemplar: Exemplar | None, *, at_most: float = math.inf) -> str:
@@ -264,7 +227,7 @@ def _exemplar_text(exemplar: Exemplar | None, *, at_most: float = math.inf) -> s
         return ""
     at_ns = exemplar.timestamp_ns
     stamp = f" {format_seconds(at_ns)}" if at_ns is not None and is_instant(at_ns) else ""
-    return f" # {{{','.join(map(_pair_text, exemplar.labels))}}} {format_float(exemplar.value)}{stamp}"
+    return f" # {{{','.join(map(pair_text, exemplar.labels))}}} {format_float(exemplar.value)}{stamp}"
 
 
 def _is_valid_label_set(labels: Labels) -> bool:

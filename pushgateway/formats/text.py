@@ -25,11 +25,12 @@ from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.drafts import Drafts
 from pushgateway.formats.label_shapes import find_shape
+from pushgateway.formats.line_starts import PairTexts, pair_text, start_line, starts, written_name
 from pushgateway.formats.numbers import format_value
 from pushgateway.formats.spending import check_spending
 from pushgateway.formats.text_line import read_line
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
-from pushgateway.names import METRIC_NAME_RE, is_legacy_label_name, is_metric_name, shown
+from pushgateway.names import METRIC_NAME_RE, is_metric_name, shown
 
 __all__ = [
     "format_value",
@@ -226,7 +227,7 @@ def render_header(name: str, type: MetricType, help: str) -> bytes:
     The format knows no gauge histograms: they are written as histograms.
     """
     word = "histogram" if type is MetricType.GAUGE_HISTOGRAM else type.value
-    written = name if is_metric_name(name) else f'"{_escape(name)}"'
+    written = written_name(name)
     escaped = help.replace("\\", "\\\\").replace("\n", "\\n")
     head = f"# HELP {written} {escaped}\n" if help else ""
     return f"{head}# TYPE {written} {word}\n".encode()
@@ -234,7 +235,7 @@ def render_header(name: str, type: MetricType, help: str) -> bytes:
 
 def render_labels(labels: Labels) -> bytes:
     """Write a label set with its braces; nothing at all for no labels. Names beyond the legacy grammar are quoted."""
-    joined = ",".join(map(_pair_text, labels))
+    joined = ",".join(map(pair_text, labels))
     return f"{{{joined}}}".encode() if joined else b""
 
 
@@ -253,9 +254,9 @@ def render_metrics(family: MetricFamily) -> bytes:
     """
     name = family.name
     legacy = is_metric_name(name)
-    bare, labelled = _starts(name, legacy=legacy)
+    bare, labelled = starts(name, legacy=legacy)
     lines: list[str] = []
-    texts = _PairTexts()
+    texts = PairTexts()
     for metric in sorted(family.metrics, key=_order) if len(family.metrics) > 1 else family.metrics:
         labels = ",".join([texts[pair] for pair in metric.labels])
         if isinstance(metric, Sample):
@@ -274,67 +275,28 @@ def _order(metric: Metric) -> list[Any]:
     return [len(metric.labels), *[value for _, value in metric.labels]]
 
 
-def _pair_text(pair: tuple[str, str]) -> str:
-    name, value = pair
-    if "\\" in value or '"' in value or "\n" in value:
-        value = _escape(value)
-    return f'{name}="{value}"' if is_legacy_label_name(name) else f'"{_escape(name)}"="{value}"'
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-_MAX_PAIRS: Final = 1000
-"""Beyond, a pair is more likely an identifier that never comes back, and keeping it costs more than it saves."""
-
-
-class _PairTexts(dict[tuple[str, str], str]):
-    """Label pairs as text, each written once a family: most pairs stand in every line."""
-
-    def __missing__(self, pair: tuple[str, str]) -> str:
-        text = _pair_text(pair)
-        if len(self) < _MAX_PAIRS:
-            self[pair] = text
-        return text
-
-
-def _starts(name: str, *, legacy: bool) -> tuple[str, str]:
-    """Return how the lines of a name begin: without labels, and where labels and a closing brace follow."""
-    if legacy:
-        return name, f"{name}{{"
-    quoted = f'{{"{_escape(name)}"'
-    return f"{quoted}}}", f"{quoted},"
-
-
-def _start(name: str, labels: str, *, legacy: bool) -> str:
-    """Return how the line of a name with these labels begins."""
-    bare, labelled = _starts(name, legacy=legacy)
-    return f"{labelled}{labels}}}" if labels else bare
-
-
 def _stamp(metric: Metric) -> str:
     return "" if metric.timestamp_ms is None else f" {metric.timestamp_ms}"
 
 
 def _summary_lines(name: str, summary: Summary, labels: str, *, legacy: bool) -> list[str]:
     stamp = _stamp(summary)
-    start = f"{_starts(name, legacy=legacy)[1]}{labels}{',' if labels else ''}quantile="
+    start = f"{starts(name, legacy=legacy)[1]}{labels}{',' if labels else ''}quantile="
     return [
         *(f'{start}"{format_value(bound)}"}} {format_value(value)}{stamp}' for bound, value in summary.quantiles),
-        f"{_start(f'{name}_sum', labels, legacy=legacy)} {format_value(summary.sum)}{stamp}",
-        f"{_start(f'{name}_count', labels, legacy=legacy)} {format_value(summary.count)}{stamp}",
+        f"{start_line(f'{name}_sum', labels, legacy=legacy)} {format_value(summary.sum)}{stamp}",
+        f"{start_line(f'{name}_count', labels, legacy=legacy)} {format_value(summary.count)}{stamp}",
     ]
 
 
 def _histogram_lines(name: str, histogram: Histogram, labels: str, *, legacy: bool) -> list[str]:
     stamp = _stamp(histogram)
-    start = f"{_starts(f'{name}_bucket', legacy=legacy)[1]}{labels}{',' if labels else ''}le="
+    start = f"{starts(f'{name}_bucket', legacy=legacy)[1]}{labels}{',' if labels else ''}le="
     buckets = histogram.buckets
     if not any(bound == math.inf for bound, _ in buckets):
         buckets += ((math.inf, histogram.count),)
     return [
         *(f'{start}"{format_value(bound)}"}} {format_value(count)}{stamp}' for bound, count in buckets),
-        f"{_start(f'{name}_sum', labels, legacy=legacy)} {format_value(histogram.sum)}{stamp}",
-        f"{_start(f'{name}_count', labels, legacy=legacy)} {format_value(histogram.count)}{stamp}",
+        f"{start_line(f'{name}_sum', labels, legacy=legacy)} {format_value(histogram.sum)}{stamp}",
+        f"{start_line(f'{name}_count', labels, legacy=legacy)} {format_value(histogram.count)}{stamp}",
     ]

@@ -3,6 +3,7 @@ from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import Metric as ClientMetric
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
@@ -10,8 +11,9 @@ from pushgateway.formats import openmetrics, protobuf, text
 from pushgateway.formats.openmetrics_kinds import Part
 from pushgateway.model import Exemplar, Histogram, MetricFamily, MetricType, Sample, Summary
 from tests.exposition import Exposition
-from tests.unit.formats.format_strategies import as_text_says
+from tests.unit.formats.format_strategies import as_text_says, thorough
 from tests.unit.formats.openmetrics_strategies import broad, hostile_families, sayable_families
+from tests.unit.name_strategies import label_names, odd_names
 
 
 def family(name: str, type: MetricType, *metrics: object, help: str = "", unit: str = "") -> MetricFamily:
@@ -268,3 +270,34 @@ def test_an_exposition_is_sorted_by_name_and_leaves_out_empty_families() -> None
 def test_nothing_is_an_end() -> None:
     """Without families there is only the last line."""
     assert openmetrics.render([]) == b"# EOF\n"
+
+
+@st.composite
+def oddly_named(draw: st.DrawFn) -> list[MetricFamily]:
+    """Families and labels with names beyond the legacy grammar."""
+    families = []
+    for stem in draw(st.lists(odd_names, max_size=3, unique=True)):
+        labels = draw(st.dictionaries(label_names, st.text('a"\\\n{ é', max_size=4), max_size=2))
+        sample = Sample(tuple(sorted(labels.items())), 1.0, None, draw(st.none() | st.just(Exemplar((), 1.0))))
+        type_ = MetricType.COUNTER if sample.exemplar else MetricType.GAUGE
+        families.append(family(stem + ("_total" if sample.exemplar else "x"), type_, sample))
+    return sorted(families, key=lambda one: one.name)
+
+
+@thorough
+@given(oddly_named())
+def test_names_beyond_the_legacy_grammar_come_back(families: list[MetricFamily]) -> None:
+    """Names of any characters are quoted, and read again as they were, by the official parser too."""
+    assert openmetrics.parse(openmetrics.render(families)) == tuple(families)
+    read = {
+        (sample.name, tuple(sorted(sample.labels.items()))) for one in officially(families) for sample in one.samples
+    }
+    assert read == {(one.name, one.metrics[0].labels) for one in families}
+
+
+def test_quoted_names_stand_inside_the_braces() -> None:
+    """A quoted name is the first thing in the braces, without and with labels, and in the header."""
+    counter = family("my.rows_total", MetricType.COUNTER, Sample((), 1.0), Sample((("l.x", "v"),), 2.0))
+    assert lines(counter) == [
+        '# TYPE "my.rows" counter', '{"my.rows_total"} 1.0', '{"my.rows_total","l.x"="v"} 2.0',
+    ]  # fmt: skip

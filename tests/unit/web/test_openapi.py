@@ -12,7 +12,7 @@ import pytest
 
 from pushgateway import errors as errors_module
 from pushgateway.config import Config
-from pushgateway.formats import BodyFormat, ExpositionFormat, body_format, request_encoding
+from pushgateway.formats import OPENMETRICS_FORMATS, BodyFormat, ExpositionFormat, body_format, request_encoding
 from pushgateway.limits import Limits
 from pushgateway.web import diagnosis, responses
 from pushgateway.web.openapi import document
@@ -152,7 +152,9 @@ def test_every_format_is_described(described: dict[str, Any]) -> None:
     pushed = described["paths"]["/metrics/job/{job}"]["put"]["requestBody"]["content"]
     scraped = described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
     assert {body_format(media) for media in pushed} == set(BodyFormat)
-    assert set(scraped) == {format_.value for format_ in ExpositionFormat}
+    assert set(scraped) == {format_.value for format_ in ExpositionFormat if format_ not in OPENMETRICS_FORMATS}
+    enabled = document(Config(enable_openmetrics=True))["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    assert set(enabled) == {format_.value for format_ in ExpositionFormat}
 
 
 @pytest.mark.parametrize(("enabled", "taken"), [(False, False), (True, True)])

@@ -266,3 +266,14 @@ def test_names_are_shown_in_logs_and_answers_on_one_line(site: Stored) -> None:
     assert '"a\\nb"' in reply.text
     errors = json.loads(site.push("job/a", b'{"a\\nb"} 1 5\n', headers={"Accept": "application/json"}).data)
     assert "\\n" in errors["error"]
+
+
+def test_openmetrics_carries_utf8_names_in_and_out(make_site: Callable[..., Stored]) -> None:
+    """Quoted names are taken from OpenMetrics, and exposed in it in quotes or escaped, _total in its place."""
+    site = make_site(enable_openmetrics=True)
+    body = b'# TYPE "my.rows" counter\n{"my.rows_total","l.x"="v"} 1\n# EOF\n'
+    assert site.push("job/a", body, headers={"Content-Type": "application/openmetrics-text"}).status_code == 200
+    quoted = site.scrape(Escaping.ALLOW_UTF_8, format="application/openmetrics-text")
+    assert b'# TYPE "my.rows" counter\n{"my.rows_total",instance="",job="a","l.x"="v"} 1.0\n' in quoted
+    escaped = site.scrape(Escaping.UNDERSCORES, format="application/openmetrics-text")
+    assert b'# TYPE my_rows counter\nmy_rows_total{instance="",job="a",l_x="v"} 1.0\n' in escaped

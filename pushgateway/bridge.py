@@ -33,7 +33,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from queue import SimpleQueue
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from pushgateway.config import Limits
@@ -71,6 +71,9 @@ beyond are prepared again when their turn comes."""
 _LARGE_BYTES: Final = 4 << 20
 """Of which bodies, sent and received, the memory is given back when they are done with; it takes some 20 ms."""
 
+_OWNED_BYTES: Final = 256 << 10
+"""Larger responses are made only when the thread's last one is on its way."""
+
 _NOTHING_HELD: Final = contextlib.nullcontext()
 
 _STOPPED: Final[Mapping[Verdict, tuple[int, str, tuple[tuple[bytes, bytes], ...]]]] = {
@@ -80,6 +83,15 @@ _STOPPED: Final[Mapping[Verdict, tuple[int, str, tuple[tuple[bytes, bytes], ...]
     Verdict.BUSY: (503, "the gateway is busy: too many passwords wait to be checked; try again", ()),
 }
 """Status, message and headers for whoever may not come in."""
+
+
+class FlowControl(Protocol):
+    """Whether a client reads its responses: `pushgateway.flow` of a scope."""
+
+    write_paused: bool
+
+    async def drain(self) -> None:
+        """Wait until it does, or has gone."""
 
 
 class Lane(enum.Enum):
@@ -147,14 +159,16 @@ class _Job:
         call: What to do; None as soon as nobody needs it, so that a body is not kept behind others.
         answer: What came of it.
         begun: Whether a thread has taken it.
+        taken: Set when whoever waits for the answer has it, or has gone.
     """
 
-    __slots__ = ("answer", "begun", "call")
+    __slots__ = ("answer", "begun", "call", "taken")
 
     def __init__(self, call: Callable[[], Response], answer: asyncio.Future[Response]) -> None:
         self.call: Callable[[], Response] | None = call
         self.answer = answer
         self.begun = False
+        self.taken = threading.Event()
 
 
 class _Threads:
@@ -202,6 +216,8 @@ class _Threads:
             # RuntimeError: the worker's grace time is over and the loop is closed, so that nobody waits for the answer.
             with contextlib.suppress(RuntimeError):
                 job.answer.get_loop().call_soon_threadsafe(_deliver, job.answer, outcome)
+                if isinstance(outcome, Response) and len(outcome.body) > _OWNED_BYTES:
+                    job.taken.wait()  # else a loop that has much to do would have many of them before it sends one
             del call, job, outcome  # the thread waits next, and should not hold a body meanwhile
 
 
@@ -283,6 +299,10 @@ class Bridge:
         body = await _whole_body(receive) if response is None else b""
         if body is None:
             return
+        flow: FlowControl | None = scope.get("pushgateway.flow")
+        if flow is not None and flow.write_paused:
+            # The client does not read its last response: the next one is not made before it does.
+            await flow.drain()
         if response is None:
             response = await self._answer(make_environ(scope, body), body)
         headers = self.dress(response.headers)
@@ -367,6 +387,7 @@ class Bridge:
                 return await job.answer
         finally:
             job.answer.cancel()
+            job.taken.set()
             self._waiting_bytes -= len(body)
         limit = "lock-wait-seconds" if lane is Lane.WRITER else "request-seconds"
         late = LimitError(limit, allowed=wait_seconds)

@@ -47,7 +47,7 @@ class Limits:
     """
 
     body_bytes: int = 16 * MIB
-    decoded_bytes: int = 32 * MIB
+    decoded_bytes: int = 24 * MIB
     prepared_bytes: int = 160 * MIB
     samples_per_push: int = 250_000
     labels_per_series: int = 128

@@ -12,9 +12,12 @@ import fcntl
 import functools
 import gc
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Protocol, cast
 
-__all__ = ["OneProcess", "give_memory_back"]
+__all__ = ["LargeTurns", "OneProcess", "give_memory_back"]
 
 
 class _Trim(Protocol):
@@ -36,6 +39,31 @@ def _find_trim() -> _Trim | None:
         return cast("_Trim", ctypes.CDLL(None).malloc_trim)
     except (AttributeError, OSError):
         return None  # another C library than glibc
+
+
+class LargeTurns:
+    """Turns that the threads of a process take one after the other, as long as what they make is large.
+
+    How large it will be is not known before: it counts what was made last.
+
+    Args:
+        large_bytes: What is large.
+    """
+
+    def __init__(self, *, large_bytes: int) -> None:
+        self._large_bytes = large_bytes
+        self._last_bytes = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Be alone in this, or not, until the end of the block."""
+        with self._lock if self._last_bytes > self._large_bytes else nullcontext():
+            yield
+
+    def made(self, size_bytes: int) -> None:
+        """Note how large it has become."""
+        self._last_bytes = size_bytes
 
 
 class OneProcess:

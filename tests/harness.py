@@ -282,6 +282,11 @@ class Service:
         """The pids of its session but for the arbiter's own."""
         return [pid for pid in processes(self.pid) if pid != self.pid]
 
+    def established(self) -> int:
+        """How many connections are established on its side (proc(5), /proc/net/tcp: state 01)."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        return sum(row[1].endswith(f":{self.port:04X}") and row[3] == "01" for row in rows)
+
     def request(
         self,
         method: str,

@@ -18,10 +18,10 @@ __all__ = ["check_spending"]
 _SAMPLE_BYTES: Final = 500
 _FAMILY_BYTES: Final = 600
 _LABEL_BYTES: Final = 130
-_TEXT_BYTES: Final = 3
-"""For each byte of names, values and HELP texts: the text itself, and both forms of the result."""
+_TEXT_BYTES: Final = 5
+"""For each byte of names, values and HELP texts: the text itself, both forms of the result, and copies on the way."""
 
-_WIDE_BYTES: Final = 9
+_WIDE_BYTES: Final = 8
 """More for each byte of text that is not ASCII: one emoji makes Python keep a string at four bytes a character."""
 
 

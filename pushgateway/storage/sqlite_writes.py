@@ -65,7 +65,7 @@ _REPLACE_ROW: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _REMOVE_ROW: Final = "DELETE FROM families WHERE group_id = ? AND name = ?"
-_ADD_LARGE: Final = "INSERT INTO large_bodies (text, metrics) VALUES (?, ?)"
+_ADD_LARGE: Final = "INSERT INTO large_bodies (text, metrics) VALUES (x'', x'')"
 _REPLACE_LARGE: Final = "UPDATE large_bodies SET text = ?, metrics = ? WHERE id = ?"
 _REMOVE_LARGE: Final = "DELETE FROM large_bodies WHERE id = ?"
 _LARGE_OF_GROUP: Final = "SELECT large FROM families WHERE group_id = ? AND large IS NOT NULL"
@@ -80,6 +80,9 @@ _RELEASE_HEADER: Final = """
 """
 
 _ONE_GROUP: Final = NOTHING._replace(groups=1)
+
+_NO_BODY: Final = -1
+"""An id that no row of large_bodies has."""
 
 _MAX_FAMILY_BYTES: Final = 900_000_000
 """Both forms of a family in a group. SQLite's limit is 10^9 for a row (https://sqlite.org/limits.html)."""
@@ -300,8 +303,11 @@ def _store_bodies(
         db.execute(_REMOVE_LARGE, (large,))
         return None, text, metrics
     if large is None:
-        return _inserted(db, _ADD_LARGE, (text, metrics)), None, None
+        large = _inserted(db, _ADD_LARGE, ())
     db.execute(_REPLACE_LARGE, (text, metrics, large))
+    if len(text) + len(metrics) > _QUICK_BYTES:
+        # sqlite3 keeps statements, and a statement keeps copies of what it was last given: 64 MB after such a family.
+        db.execute(_REPLACE_LARGE, (b"", b"", _NO_BODY))
     return large, None, None
 
 

@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 from pushgateway.config import Config
 from pushgateway.errors import LimitError, PushgatewayError, WouldBlockError
 from pushgateway.failures import FailureRing
+from pushgateway.memory import LargeTurns
 from pushgateway.storage.base import Store
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import api, body, lifecycle, openapi, push, responses, scrape, ui
@@ -45,6 +46,10 @@ _HANDLERS: Final = {
 }
 """The views whose answers pushgateway_http_requests_total counts, with the original's word for each: it counts neither
 scrapes nor /-/quit."""
+
+_LARGE_SCRAPE_BYTES: Final = 4 << 20
+"""Beyond it a worker makes one exposition at a time, each of which takes two to three times its size. Together they
+would not be faster: most of it is done under the interpreter's lock."""
 
 _OUTSIDE: Final = "server"
 """The word for what is refused before anybody knows which of these views it would be for."""
@@ -78,7 +83,16 @@ def create_app(
     ring = FailureRing() if failures is None else failures
     app.diagnosis = Diagnosis(ring=ring, config=config, clock=clock)
     app.extensions["pushgateway"] = Services(
-        store, telemetry, config, clock, quit_gateway, ring, app.diagnosis, openapi.render(config), web_config_problem
+        store=store,
+        telemetry=telemetry,
+        config=config,
+        clock=clock,
+        quit_gateway=quit_gateway,
+        scrapes=LargeTurns(large_bytes=_LARGE_SCRAPE_BYTES),
+        failures=ring,
+        diagnosis=app.diagnosis,
+        openapi=openapi.render(config),
+        web_config_problem=web_config_problem,
     )
     for module in (push, scrape, api, lifecycle, ui):
         app.register_blueprint(module.bp)

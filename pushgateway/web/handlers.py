@@ -10,6 +10,7 @@ from flask import current_app
 
 from pushgateway.config import Config
 from pushgateway.failures import FailureRing
+from pushgateway.memory import LargeTurns
 from pushgateway.model import Change
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
@@ -29,6 +30,7 @@ class Services:
         config: The settings.
         clock: Unix time in seconds.
         quit_gateway: Starts the graceful stop and returns at once.
+        scrapes: The turns of scrapes, which hold all that is stored.
         failures: The pushes that were refused lately.
         diagnosis: Is told what becomes of requests.
         openapi: The description of the API, finished.
@@ -40,6 +42,7 @@ class Services:
     config: Config
     clock: Callable[[], float]
     quit_gateway: Callable[[], None]
+    scrapes: LargeTurns
     failures: FailureRing
     diagnosis: Diagnosis
     openapi: bytes

@@ -44,8 +44,8 @@ bp = Blueprint("push", __name__)
 _log = structlog.get_logger(__name__)
 
 _LINE_WORK: Final = 10
-_LABEL_BYTES: Final = 64
-"""A line counts as the labels of the group that go into it, and 10 for itself; a long label as one for each 64 bytes.
+_LABEL_BYTES: Final = 32
+"""A line counts as the labels of the group that go into it, and 10 for itself; a long label as one for each 32 bytes.
 Bytes of the body do not tell: 64 KiB may be 15 000 lines, which a path may fill with 64 labels each."""
 
 _INLINE_WORK: Final = 12_000

@@ -38,7 +38,7 @@ from pushgateway.names import (
 )
 from pushgateway.own_families import OWN
 from pushgateway.rules import Contested, Resolution
-from pushgateway.web.handlers import services
+from pushgateway.web.handlers import Services, services
 from pushgateway.web.responses import Answer
 
 __all__ = ["bp", "render"]
@@ -52,7 +52,11 @@ _ENCODE: Final = {Form.TEXT: text.render_metrics, Form.METRICS: protobuf.encode_
 @bp.get("/metrics")
 def scrape() -> Response:
     """Answer with everything exposed; the path is the telemetry path, wherever the operator has put it."""
-    at_hand = services()
+    with services().scrapes.turn():
+        return _exposed(services())
+
+
+def _exposed(at_hand: Services) -> Response:
     headers = request.headers
     exposition = formats.exposition(headers.get("Accept", ""), openmetrics=at_hand.config.enable_openmetrics)
     form = Form.TEXT if exposition.format is ExpositionFormat.TEXT else Form.METRICS
@@ -73,6 +77,7 @@ def scrape() -> Response:
     )
     encoding = formats.accepted_encoding(headers.get("Accept-Encoding", ""))
     body = render(exposition.format, snapshot, contested=contested, own=own)
+    at_hand.scrapes.made(len(body))
     response = Answer(compression.compress(body, encoding), content_type=exposition.content_type)
     if encoding != "identity":
         response.headers["Content-Encoding"] = encoding

@@ -123,7 +123,7 @@ def comments(limits: Limits) -> Body:
 def long_key(limits: Limits) -> Body:
     """A grouping key that every line gets, so long that the lines come to as much as is allowed."""
     value = "k" * 5000
-    lines = limits.rendered_bytes // (len(value) + 20)
+    lines = limits.rendered_bytes // (len(value) + 100)
     return f"/k/{value}", fill(lambda n: f"x{n} 1\n", limits.body_bytes, min(lines, limits.samples_per_push)), {}
 
 

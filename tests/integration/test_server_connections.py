@@ -131,16 +131,9 @@ def test_client_that_does_not_read(limited: LimitedGateway) -> None:
         connection.settimeout(20)
         connection.connect(limited.address)
         connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        poll(lambda: len(established(limited)) == 0, seconds=15, what="the stalled connection to be closed")
+        poll(lambda: limited.established() == 0, seconds=15, what="the stalled connection to be closed")
     assert limited.get("/-/healthy").status == 200
     limited.delete("job/wide")
-
-
-def established(gateway: Gateway) -> list[str]:
-    """The gateway's side of its established connections (proc(5), /proc/net/tcp: state 01)."""
-    with open("/proc/net/tcp", encoding="ascii") as lines:
-        fields = [line.split() for line in lines]
-    return [row[2] for row in fields if row[1].endswith(f":{gateway.port:04X}") and row[3] == "01"]
 
 
 def test_too_many_idle_connections(limited: LimitedGateway) -> None:

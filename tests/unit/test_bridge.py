@@ -593,6 +593,63 @@ def test_the_memory_of_large_bodies_is_given_back(monkeypatch: pytest.MonkeyPatc
         run(talk(bridge))
 
 
+def test_a_client_that_does_not_read_gets_no_next_response_made() -> None:
+    """A request on a connection whose last response is not read waits until it is."""
+    made = threading.Event()
+    readable = asyncio.Event()
+    flow = SimpleNamespace(write_paused=True, drain=readable.wait)
+
+    def view(_: Environ) -> bytes:
+        made.set()
+        return b""
+
+    async def talk(bridge: Bridge) -> None:
+        scope = scope_of("GET", b"/metrics") | {"pushgateway.flow": flow}
+        answer = Answer()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            answer.messages.append(message)
+
+        asking = asyncio.ensure_future(bridge(scope, receive, send))
+        await ask(bridge, "GET", b"/-/healthy", pieces=[b""])
+        made.clear()
+        assert not asking.done()
+        readable.set()
+        await asking
+        assert made.is_set()
+        assert answer.status == 200
+
+    with bridged(view) as bridge:
+        run(talk(bridge))
+
+
+def test_a_thread_makes_no_large_response_before_its_last_one_is_on_its_way() -> None:
+    """A loop that is busy finds one large response a thread, however many requests wait; small ones do not wait."""
+    made: list[bytes] = []
+    both = threading.Barrier(2, timeout=10)
+
+    def view(environ: Environ) -> bytes:
+        made.append(environ["PATH_INFO"])
+        if environ["PATH_INFO"] == "/large" and len(made) < 3:
+            both.wait()
+        return bytes(1 << 20) if environ["PATH_INFO"] == "/large" else b""
+
+    async def talk(bridge: Bridge) -> None:
+        asking = [asyncio.ensure_future(ask(bridge, "GET", b"/large", pieces=[b""])) for _ in range(6)]
+        await asyncio.sleep(0)
+        # The loop is busy, and the threads could have made all of them long ago.
+        for _ in range(100):
+            threading.Event().wait(0.001)
+        assert len(made) == 2
+        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 6
+
+    with bridged(view, limits=replace(LIMITS, waiting_requests=10)) as bridge:
+        run(talk(bridge))
+
+
 def test_waiting_bodies_are_limited() -> None:
     """Bodies that wait count together, whoever waits for them; beyond the limit the next is answered 503."""
     release = threading.Event()

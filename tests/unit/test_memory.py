@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
-from pushgateway.memory import OneProcess, give_memory_back
+from pushgateway.memory import LargeTurns, OneProcess, give_memory_back
 
 
 def test_one_process_at_a_time() -> None:
@@ -38,3 +40,28 @@ def test_memory_is_given_back() -> None:
     """It can be done at any time, and again."""
     give_memory_back()
     give_memory_back()
+
+
+def test_large_turns_are_taken_one_after_the_other() -> None:
+    """What is small is made at once by all; after something large has been made, one waits for the other."""
+    turns = LargeTurns(large_bytes=100)
+    together = threading.Barrier(2, timeout=10)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def make(wait: bool) -> None:
+        with turns.turn():
+            inside.append(1)
+            if wait:
+                together.wait()
+            most.append(len(inside))
+            inside.pop()
+
+    with ThreadPoolExecutor(2) as threads:
+        turns.made(100)
+        list(threads.map(make, (True, True)))
+        assert max(most) == 2
+        most.clear()
+        turns.made(101)
+        list(threads.map(make, [False] * 50))
+        assert max(most) == 1

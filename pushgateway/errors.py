@@ -9,6 +9,7 @@
      |    +-- GroupingKeyError       the URL does not name a group
      |    +-- ParseError             the body is not in the format that it claims (knows the line)
      |    +-- InconsistentPushError  the body is well formed, the state after it would not be (knows the reasons)
+     |    +-- OvertakenError         what came from another gateway, for a group that was pushed here later
      |    +-- UnsupportedMediaError  a Content-Type or Content-Encoding that nobody here reads
      |    +-- LimitError             a limit is exceeded (knows its name, its value and what was seen)
      +-- StoreError                  the store cannot do what was asked
@@ -32,6 +33,7 @@ __all__ = [
     "InconsistentPushError",
     "LimitError",
     "LongWorkError",
+    "OvertakenError",
     "ParseError",
     "PushgatewayError",
     "RequestError",
@@ -131,6 +133,18 @@ class InconsistentPushError(RequestError):
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("; ".join(reasons))
         self.reasons = tuple(reasons)
+
+
+class OvertakenError(RequestError):
+    """What came from another gateway gives way: the group has been pushed here later.
+
+    Args:
+        pushed_at_seconds: The group's push time here.
+    """
+
+    def __init__(self, pushed_at_seconds: float) -> None:
+        super().__init__(f"the group was pushed here later, at {pushed_at_seconds!r}")
+        self.pushed_at_seconds = pushed_at_seconds
 
 
 class UnsupportedMediaError(RequestError):

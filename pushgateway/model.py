@@ -253,6 +253,9 @@ class Push:
             its families are suspect.
         family_times: When families were pushed, where that is known better than by `received_at_seconds`: they come
             from another gateway. None if it is not.
+        yields_after_seconds: For what comes from another gateway: it gives way if the group has been pushed here after
+            this Unix time (inf: never), and leaves no failure time if it is refused, since no job has met that. None
+            for what a job has pushed.
     """
 
     key: GroupingKey
@@ -263,6 +266,7 @@ class Push:
     checked: bool = True
     contradictory: bool = False
     family_times: Mapping[str, float] | None = None
+    yields_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

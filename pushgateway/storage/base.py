@@ -17,6 +17,9 @@ that a POST leaves in the same group; the same series in a group of another shap
 group only to be replaced by it, has been checked before (`rules.check`). The cost is that of the push, and of what it
 replaces, whatever else is stored; of that, what can be done before the writers' lock is done before.
 
+Imports. A push that comes from another gateway gives way to one that the group has got here later, decided inside the
+transaction: `OvertakenError`. Whatever it is refused for, it leaves no trace, no failure time either.
+
 Suspects. An unchecked push is stored all the same, and its families that conflict are marked suspect, until a later
 push of the family finds no conflict or removes it. So families that are not suspect never conflict with each other. A
 checked push is refused for a conflict with a suspect as for any other: to let it through would make it suspect as well.
@@ -115,6 +118,7 @@ class Store(Protocol):
             InconsistentPushError: A checked push conflicts with what is stored. The failure time was stored.
             LimitError: The push would exceed a limit of the store. The failure time was stored, but for that of a
                 group for which there is no more room.
+            OvertakenError: What comes from another gateway is older than what the group has. Nothing was stored.
             StoreUnwritableError: The database does not take writes. Reads go on.
             StoreUnreadableError: The database is damaged or the store is closed.
         """

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from pushgateway.errors import InconsistentPushError, LimitError, RequestError, StoreBusyError
+from pushgateway.errors import InconsistentPushError, LimitError, OvertakenError, RequestError, StoreBusyError
 from pushgateway.limits import Limits
 from pushgateway.model import Change, Delete, GroupingKey, Push, Refusal, StoredFamily, Totals
 from pushgateway.storage.schema import TYPE_CODES, TYPES
@@ -34,7 +34,7 @@ from pushgateway.storage.sqlite_twins import PushedSeries
 
 __all__ = ["Prepared", "Rules", "apply_change", "give_back_space"]
 
-_FIND_GROUP: Final = "SELECT id, shape, bytes FROM groups WHERE key = ?"
+_FIND_GROUP: Final = "SELECT id, shape, bytes, pushed_at FROM groups WHERE key = ?"
 _ADD_GROUP: Final = """
     INSERT INTO groups (key, job, shape, series, bytes, pushed_at, failed_at, failure_reason, legacy)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -169,7 +169,10 @@ def give_back_space(db: sqlite3.Connection, *, may_wait: bool) -> None:
 
 
 def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules) -> RequestError | None:
-    group_id, shape, size = db.execute(_FIND_GROUP, (push.key.key,)).fetchone() or (NO_GROUP, None, 0)
+    found = db.execute(_FIND_GROUP, (push.key.key,)).fetchone()
+    group_id, shape, size, pushed_at = found or (NO_GROUP, None, 0, 0.0)
+    if push.yields_after_seconds is not None and pushed_at > push.yields_after_seconds:
+        return OvertakenError(pushed_at)
     shapes = shapes_of(db, push.key.job)
     own_shape = shape or json.dumps(push.key.shape, ensure_ascii=False, separators=(",", ":"))
     if push.replace:
@@ -199,7 +202,8 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
         except LimitError as error:
             refusal = error
     if refusal is not None:
-        _fail(db, push, str(refusal), rules.limits)
+        if push.yields_after_seconds is None:
+            _fail(db, push, str(refusal), rules.limits)
         return refusal
     now = push.received_at_seconds
     size += sum(series.sizes) - replaced

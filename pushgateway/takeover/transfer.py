@@ -2,18 +2,21 @@
 
 Each group is one change of the store, checked as a push is, with the push times that it had. So a gateway that runs on
 the store shows it at once, whole; and an import that is repeated changes nothing, since it finds the same push times.
+Jobs may push to that gateway meanwhile: which push is newer is known when the import begins, and asked again by the
+store when it writes.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pushgateway import grouping
-from pushgateway.errors import InconsistentPushError, RequestError
+from pushgateway.errors import InconsistentPushError, OvertakenError, RequestError
 from pushgateway.limits import Limits
-from pushgateway.model import Delete, Group, GroupingKey, MetricType, Push, Refusal
+from pushgateway.model import Group, GroupingKey, MetricType, Push, Refusal
 from pushgateway.preparation import prepare_push, prepare_refusal
 from pushgateway.storage import Store, Ticket
 from pushgateway.takeover.merging import HeldGroup
@@ -79,7 +82,9 @@ class Transfer:
             prepared = self._prepare(group)
             for change in prepared.changes:
                 if self._store is not None:
-                    self._apply(self._store, change)
+                    self._store.apply(change, Ticket())
+        except OvertakenError:
+            return Outcome.NEWER_HERE
         except RequestError as error:
             self.refused.append((group.key, str(error)))
             return Outcome.REFUSED
@@ -117,18 +122,5 @@ class Transfer:
             own=self._own,
             utf8_names=self._utf8_names,
         )
-        return replace(push, family_times=group.family_times)
-
-    def _apply(self, store: Store, change: Push | Refusal) -> None:
-        try:
-            store.apply(change, Ticket())
-        except RequestError:
-            # The store has noted a failure that no job has met: take it back.
-            here = self._existing.get(change.key.key)
-            undo = Delete(change.key) if here is None else _as_it_was(change, here)
-            store.apply(undo, Ticket())
-            raise
-
-
-def _as_it_was(change: Push | Refusal, here: Group) -> Refusal:
-    return Refusal(change.key, here.failed_at_seconds, change.series, here.failure_reason)
+        yields_after_seconds = math.inf if self._overwrite else group.pushed_at_seconds
+        return replace(push, family_times=group.family_times, yields_after_seconds=yields_after_seconds)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
-from pushgateway.errors import LimitError, StoreUnreadableError, WouldBlockError
+from pushgateway.errors import (
+    InconsistentPushError,
+    LimitError,
+    OvertakenError,
+    StoreUnreadableError,
+    WouldBlockError,
+)
 from pushgateway.limits import Limits
 from pushgateway.model import Change, Delete, Form, Group, MetricType, Refusal, Wipe
 from pushgateway.storage import Store, Ticket
@@ -57,6 +64,31 @@ def test_times_of_families(store: Store) -> None:
     assert [(block.pushed_at_seconds, block.typed_at_seconds) for block in group.families] == [(2.0, 2.0), (5.0, 5.0)]
     store.apply(push(A, x, replace=False, at=6.0), None)
     assert [block.pushed_at_seconds for block in store.groups()[0].families] == [6.0, 5.0]
+
+
+def test_an_import_gives_way(store: Store) -> None:
+    """What comes from another gateway does not replace what the group has got here later, unless it never gives way."""
+    store.apply(push(A, family("x", group=A), at=5.0), None)
+    imported = push(A, family("y", group=A), at=4.0)
+    with pytest.raises(OvertakenError, match=r"later, at 5\.0"):
+        store.apply(dataclasses.replace(imported, yields_after_seconds=4.0), None)
+    (group,) = store.groups()
+    assert (group.group.pushed_at_seconds, group.group.failed_at_seconds) == (5.0, 0.0)
+    assert [block.name for block in group.families] == ["x"]
+    for at_seconds in (5.0, math.inf):
+        store.apply(dataclasses.replace(imported, yields_after_seconds=at_seconds), None)
+        assert [block.name for block in store.groups()[0].families] == ["y"]
+
+
+def test_an_import_that_is_refused_leaves_no_trace(store: Store) -> None:
+    """A conflict of what comes from another gateway is no failure of the group's job, and makes no group."""
+    store.apply(push(A, family("x", group=A), at=5.0), None)
+    for group in (B, key("new")):
+        conflicting = push(group, family("x", MetricType.COUNTER, group=group), at=6.0)
+        with pytest.raises(InconsistentPushError):
+            store.apply(dataclasses.replace(conflicting, yields_after_seconds=math.inf), None)
+    assert [group.group for group in store.groups()] == [Group(A.key, b'{instance="",job="a"}', 5.0, 0.0, "")]
+    assert store.totals().groups == 1
 
 
 def test_groups_are_read_back(store: Store) -> None:

@@ -20,12 +20,14 @@ NOT_ANSWERED = {
     "CommandError",
     "ConfigError",
     "LongWorkError",
+    "OvertakenError",
     "PushgatewayError",
     "StartError",
     "WebConfigError",
     "WouldBlockError",
 }
-"""Errors that no HTTP client can see: four end the program, two are messages to the bridge, one is only the root."""
+"""Errors that no HTTP client can see: four end the program, two are messages to the bridge, one is met
+by an import alone, one is only the root."""
 
 OWN_TIMES = ("push_time_seconds", "push_failure_time_seconds")
 

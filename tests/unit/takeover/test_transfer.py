@@ -138,6 +138,18 @@ def test_what_conflicts_with_the_store(store: Store) -> None:
     assert times(store) == before
 
 
+def test_a_push_during_the_import(store: Store) -> None:
+    """A push that comes between the look at the store and the write stays, also when the import is then refused."""
+    take(store, held(gauge("y"), group=key("other"), pushed=1.0))
+    transfer = Transfer(store, existing=(), own=TYPES, limits=Limits(), overwrite=False)
+    take(store, held(gauge(value=2.0), pushed=9.0), held(gauge(value=2.0), group=key("b"), pushed=3.0))
+    before = stored_groups(store.groups())
+    assert transfer.take(held(gauge(value=1.0), pushed=5.0)) is Outcome.NEWER_HERE
+    conflict = gauge("y", type=MetricType.COUNTER)
+    assert transfer.take(held(conflict, group=key("b"), pushed=5.0)) is Outcome.REFUSED
+    assert stored_groups(store.groups()) == before
+
+
 def test_without_a_store() -> None:
     """Without a store only the rules are looked at."""
     transfer = Transfer(None, existing=(), own=TYPES, limits=Limits(), overwrite=False)

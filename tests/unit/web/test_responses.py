@@ -81,7 +81,8 @@ def test_each_error_has_one_answer(
 
 def test_no_error_is_forgotten() -> None:
     """Every error of the tree is answered here, but those that never reach a request."""
-    elsewhere = {"PushgatewayError", "StartError", "WebConfigError", "CommandError", "WouldBlockError", "LongWorkError"}
+    commands = {"StartError", "WebConfigError", "CommandError", "OvertakenError"}
+    elsewhere = {"PushgatewayError", "WouldBlockError", "LongWorkError"} | commands
     assert {type(case[0]).__name__ for case in CASES} | elsewhere == set(errors_module.__all__)
 
 

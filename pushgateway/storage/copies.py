@@ -27,8 +27,10 @@ from pushgateway.storage.prepare import foreign
 from pushgateway.storage.sqlite_files import in_use, log_problem, present
 from pushgateway.storage.sqlite_handles import connect
 from pushgateway.storage.writerlock import LOCK_SUFFIX
+from pushgateway.values import shown
 
 __all__ = [
+    "LOGS",
     "Contents",
     "Progress",
     "check_copy",
@@ -38,6 +40,7 @@ __all__ = [
     "explained",
     "file_beside",
     "flush",
+    "log_beside",
 ]
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -48,6 +51,9 @@ _PAGES_A_STEP: Final = 2048
 
 _BESIDE: Final = ("-wal", "-shm", LOCK_SUFFIX)
 """What stands beside a database that is in use."""
+
+LOGS: Final = ("-wal", "-journal")
+"""What SQLite takes for pages of whichever database stands beside it; a first start cut short leaves a journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +124,7 @@ def check_copy(path: str) -> Contents:
         check_head(path)
         if in_use(path):
             raise CommandError(f"cannot use {path}: a gateway uses it; expected a copy made by pushgateway backup")
-        log = path + "-wal"
-        if os.path.exists(log) and os.path.getsize(log):
+        if log := log_beside(os.path.realpath(path)):
             raise CommandError(
                 f"cannot use {path}: it is not complete without {log}; "
                 "expected a copy made by pushgateway backup, which is one file"
@@ -131,6 +136,12 @@ def check_copy(path: str) -> Contents:
             if verdict != "ok":
                 raise CommandError(f"{path} is damaged: {' '.join(verdict.split())}")
             return contents_of(db)
+
+
+def log_beside(path: str) -> str:
+    """Return which log stands beside a file and holds something, "" if none does."""
+    logs = (path + suffix for suffix in LOGS)
+    return next((log for log in logs if os.path.exists(log) and os.path.getsize(log)), "")
 
 
 def check_head(path: str) -> None:
@@ -167,14 +178,17 @@ def _check_target(target: str, path: str, *, force: bool) -> None:
     real, store = os.path.realpath(target), os.path.realpath(path)
     if real in {store, *(store + suffix for suffix in _BESIDE)}:
         raise CommandError(f"cannot write {target}: it belongs to the store itself")
-    if not os.path.lexists(target):
-        return
-    if not force:
-        raise CommandError(f"cannot write {target}: it exists; --force replaces it")
-    if not os.path.isfile(target):
-        raise CommandError(f"cannot write {target}: it is not a file")
-    if in_use(target):
-        raise CommandError(f"cannot write {target}: a gateway uses it")
+    if not os.path.basename(target):
+        raise CommandError(f"cannot write {shown(target)}: it names no file")
+    if os.path.lexists(target):
+        if not force:
+            raise CommandError(f"cannot write {target}: it exists; --force replaces it")
+        if not os.path.isfile(target):
+            raise CommandError(f"cannot write {target}: it is not a file")
+        if in_use(target):
+            raise CommandError(f"cannot write {target}: a gateway uses it")
+    if log := log_beside(target):
+        raise CommandError(f"cannot write {target}: {log} would be read as the copy's own; remove it first")
 
 
 @contextmanager

@@ -17,7 +17,16 @@ from dataclasses import dataclass
 
 from pushgateway.errors import CommandError
 from pushgateway.storage import schema
-from pushgateway.storage.copies import Contents, check_copy, check_head, contents_of, explained, file_beside, flush
+from pushgateway.storage.copies import (
+    LOGS,
+    Contents,
+    check_copy,
+    check_head,
+    contents_of,
+    explained,
+    file_beside,
+    flush,
+)
 from pushgateway.storage.prepare import check_directory, set_up, writers_lock
 from pushgateway.storage.sqlite_files import in_use
 from pushgateway.storage.sqlite_handles import connect
@@ -123,15 +132,14 @@ def _take_over_rights(path: str, temporary: str) -> None:
 
 def _make_room(path: str, kept: str) -> None:
     """Keep the old files under other names, then take the log away; the database keeps its own name until the end."""
-    log, index = path + "-wal", path + "-shm"
     if kept:
-        for old, new in ((path, kept), (log, kept + "-wal")):
-            if os.path.exists(old):
-                _second_name(old, new)
+        for suffix in ("", *LOGS):
+            if os.path.exists(path + suffix):
+                _second_name(path + suffix, kept + suffix)
         flush(os.path.dirname(path))
-    for old in (log, index):
+    for suffix in (*LOGS, "-shm"):
         with suppress(FileNotFoundError):
-            os.unlink(old)
+            os.unlink(path + suffix)
     flush(os.path.dirname(path))
 
 

@@ -147,6 +147,32 @@ def test_another_store_in_use_is_not_overwritten(tmp_path: Path) -> None:
         refuse(store, other, "a gateway uses it", force=True)
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_log_where_the_copy_would_be(tmp_path: Path, suffix: str, *, existing: bool) -> None:
+    """A log that a killed gateway has left beside the target would be read as the copy's, so the copy is refused."""
+    store, target = fill_store(tmp_path / "store.db"), tmp_path / "copies" / "copy.db"
+    target.parent.mkdir()
+    if existing:
+        fill_store(target, groups=1)
+    (target.parent / f"copy.db{suffix}").write_bytes(b"x")
+    refuse(store, target, f"copy.db{suffix}", "remove it", force=True)
+    (target.parent / f"copy.db{suffix}").write_bytes(b"")
+    assert copy_store(str(store), str(target), force=True, progress=nothing).groups == GROUPS
+
+
+@pytest.mark.parametrize("name", ["", "new/"])
+def test_a_target_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A target that names no file is refused before anything is written, above the working directory least of all."""
+    store = fill_store(tmp_path / "store.db")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    before = names(tmp_path)
+    with pytest.raises(CommandError, match="names no file"):
+        copy_store(str(store), name, force=True, progress=nothing)
+    assert names(tmp_path) == before
+
+
 def test_no_store(tmp_path: Path) -> None:
     """What is missing, empty, no file or not ours is refused in a line that says so."""
     target = tmp_path / "copy.db"
@@ -189,9 +215,13 @@ def test_a_newer_store(tmp_path: Path) -> None:
 def test_a_file_with_a_log_is_no_copy(tmp_path: Path) -> None:
     """A database with a log beside it is not whole by itself, and the line says what is expected instead."""
     store = fill_store(tmp_path / "store.db")
+    (tmp_path / "link.db").symlink_to(store)
     (tmp_path / "store.db-wal").write_bytes(b"x")
-    with pytest.raises(CommandError, match=r"not complete without .*store.db-wal; expected a copy made by pushgateway"):
-        check_copy(str(store))
+    for name in ("store.db", "link.db"):
+        with pytest.raises(
+            CommandError, match=r"not complete without .*store.db-wal; expected a copy made by pushgateway"
+        ):
+            check_copy(str(tmp_path / name))
 
 
 def test_users_of_a_store_are_seen(tmp_path: Path) -> None:

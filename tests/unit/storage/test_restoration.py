@@ -126,7 +126,9 @@ def test_a_log_without_its_database(copy: Path, home: Path) -> None:
     other = fill_store(home / "other.db", groups=3)
     subprocess.run([sys.executable, "-c", PUSH_AND_DIE, str(other)], cwd=Path(__file__).parents[3], check=False)
     shutil.move(home / "other.db-wal", home / "store.db-wal")
+    (home / "store.db-journal").write_bytes(b"x")
     restore_store(str(copy), str(home / "store.db"), force=False, at_seconds=NOON)
+    assert set(contents(home)) == {"other.db", "other.db-shm", "store.db"}
     assert group_count(home / "store.db") == GROUPS
 
 

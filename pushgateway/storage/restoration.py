@@ -14,6 +14,7 @@ import stat
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import Final
 
 from pushgateway.errors import CommandError
 from pushgateway.storage import schema
@@ -33,6 +34,9 @@ from pushgateway.storage.sqlite_handles import connect
 from pushgateway.storage.writerlock import LOCK_SUFFIX
 
 __all__ = ["Restored", "restore_store"]
+
+_RIGHTS: Final = 0o777
+"""Of a mode: to read, write and execute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +125,21 @@ def _old_store(path: str, kept: str, *, force: bool) -> str:
 
 
 def _take_over_rights(path: str, temporary: str) -> None:
-    """Give a new file the mode of the old one, and its owner, so that root can restore for the gateway's user."""
-    with suppress(FileNotFoundError):
-        os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-    if os.geteuid() == 0:
-        owner = os.stat(path if os.path.exists(path) else os.path.dirname(path))
-        for file in (temporary, path + LOCK_SUFFIX):
-            os.chown(file, owner.st_uid, owner.st_gid)
+    """Give a new file the mode of the old one, and its owner, so that root can restore for the gateway's user.
+
+    That user may write to the directory: whatever he puts in the place of one of the files, root gives him no other.
+    """
+    exists = os.path.exists(path)
+    old = os.stat(path if exists else os.path.dirname(path))
+    handle = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        if os.geteuid() == 0:
+            os.fchown(handle, old.st_uid, old.st_gid)
+            os.chown(path + LOCK_SUFFIX, old.st_uid, old.st_gid, follow_symlinks=False)
+        if exists:
+            os.fchmod(handle, stat.S_IMODE(old.st_mode) & _RIGHTS)
+    finally:
+        os.close(handle)
 
 
 def _make_room(path: str, kept: str) -> None:

@@ -212,10 +212,19 @@ def test_a_restore_that_fails_at_the_last_step(copy: Path, home: Path, monkeypat
 
 
 def test_root_restores_for_the_gateways_user(copy: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What root writes belongs to whom the store, or else its directory, belongs to."""
+    """What root writes belongs to whom the store, or else its directory, belongs to; a link is not followed."""
     chowned: list[str] = []
+
+    def fchown(handle: int, _user: int, _group: int) -> None:
+        chowned.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+
+    def chown(file: str, _user: int, _group: int, *, follow_symlinks: bool) -> None:
+        assert not follow_symlinks
+        chowned.append(os.path.basename(file))
+
     monkeypatch.setattr(restoration.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(restoration.os, "chown", lambda file, _user, _group: chowned.append(os.path.basename(file)))
+    monkeypatch.setattr(restoration.os, "fchown", fchown)
+    monkeypatch.setattr(restoration.os, "chown", chown)
     restore_store(str(copy), str(home / "store.db"), force=False, at_seconds=NOON)
     assert chowned[1] == "store.db-lock"
     assert re.fullmatch(r"store\.db\..*\.part", chowned[0])

@@ -91,7 +91,8 @@ def _group_differences(old: HeldGroup, new: HeldGroup | None) -> Iterator[str]:
             return
     for name, before, after in (
         (PUSH_TIME, old.pushed_at_seconds, new.pushed_at_seconds),
-        (PUSH_FAILURE_TIME, old.failed_at_seconds, new.failed_at_seconds),
+        # A later one is the new gateway's own, like a group that only it has.
+        (PUSH_FAILURE_TIME, old.failed_at_seconds, min(old.failed_at_seconds, new.failed_at_seconds)),
     ):
         if before != after:
             yield f"{name} of {old.key}: {before!r} in the old one, {after!r} in the new one"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -25,6 +26,7 @@ from pushgateway.values import duration_seconds, shown
 __all__ = ["command"]
 
 _SHOWN_DIFFERENCES: Final = 20
+_URL_CHARACTERS: Final = re.compile("[!-~]+")
 _UTF8_NAMES: Final = "push.enable-utf8-names"
 
 _OPTIONS: Final = (
@@ -78,12 +80,15 @@ def _source(values: dict[str, Any]) -> Remote:
     ca_file = values["ca_file"] or ""
     if ca_file and not os.access(ca_file, os.R_OK):
         raise ConfigError("--ca-file", f"{shown(ca_file)} cannot be read")
+    timeout_seconds = float(duration_seconds(values["timeout"], "--timeout"))
+    if not timeout_seconds:
+        raise ConfigError("--timeout", "expected more than 0")
     return Remote(
         _url("--from", values["from_"]),
         user=user or "",
         password=_password(file) if file else "",
         ca_file=ca_file,
-        timeout_seconds=float(duration_seconds(values["timeout"], "--timeout")),
+        timeout_seconds=timeout_seconds,
     )
 
 
@@ -93,7 +98,13 @@ def _url(setting: str, text: str) -> str:
         host = parts.hostname if parts.port != 0 else None
     except ValueError:
         host = None
-    if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+    if (
+        not host
+        or not _URL_CHARACTERS.fullmatch(text)
+        or parts.scheme not in {"http", "https"}
+        or parts.query
+        or parts.fragment
+    ):
         raise ConfigError(setting, f"{shown(text)} is not a URL such as http://old:9091 or https://old/prefix")
     if parts.username is not None:
         raise ConfigError(

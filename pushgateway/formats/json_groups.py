@@ -65,7 +65,7 @@ def parse_groups(body: bytes) -> tuple[ListedGroup, ...]:
         if answer["status"] != "success":
             raise ParseError(f"its status is {str(answer['status'])[:_SHOWN_CHARACTERS]!r}")
         return tuple(_group(members) for members in answer["data"])
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise ParseError(f"it is not a list of groups: {type(error).__name__}: {error}") from error
 
 
@@ -102,7 +102,7 @@ def _families(members: Mapping[str, Any]) -> Iterator[ListedFamily]:
         type_ = MetricType[family["type"]]
         series = tuple(_series(type_, metric) for metric in family["metrics"])
         yield ListedFamily(
-            aside.get(name, name), type_, family.get("help", ""), _unix_seconds(family["time_stamp"]), series
+            aside.get(name, name), type_, str(family.get("help", "")), _unix_seconds(family["time_stamp"]), series
         )
 
 

@@ -84,7 +84,7 @@ class Remote:
         _, body = self._get(f"{self.url}/api/v1/status", "application/json")
         try:
             return str(json.loads(body)["data"]["flags"]["web.telemetry-path"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return "/metrics"
 
     def _get(self, url: str, accept: str) -> tuple[str, bytes]:
@@ -102,7 +102,8 @@ class Remote:
         except urllib.error.HTTPError as error:
             with error:
                 raise CommandError(_refused(url, error)) from error
-        except (OSError, http.client.HTTPException, EOFError, zlib.error) as error:
+        # ValueError: a host name or a redirect that is none.
+        except (OSError, http.client.HTTPException, EOFError, ValueError, zlib.error) as error:
             raise CommandError(f"{url} cannot be read: {_reason(error)}") from error
 
     def _opener(self) -> urllib.request.OpenerDirector:

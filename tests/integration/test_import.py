@@ -263,6 +263,14 @@ def answering(answers: dict[str, bytes], *, password: str = "", certificate: Pat
         ({}, ["answered 404", "nothing here", "route prefix"]),
         ({"/api/v1/metrics": b"<html>"}, ["not a Pushgateway's", "JSON"]),
         ({"/api/v1/metrics": b'{"status":"success","data":[{"lab'}, ["not a Pushgateway's", "not whole JSON"]),
+        (
+            {
+                "/api/v1/metrics": b'{"status":"success","data":[{"labels":{"metrics":[]},'
+                b'"push_time_seconds":{"metrics":[]}}]}'
+            },
+            ["not a list of groups"],
+        ),
+        ({"/api/v1/metrics": b"-> http://[old/"}, ["cannot be read"]),
         ({"/api/v1/metrics": b"cut short"}, ["cannot be read", "ended after 9 bytes"]),
     ],
 )
@@ -280,6 +288,9 @@ def test_a_gateway_that_cannot_be_reached(tmp_path: Path) -> None:
     done = run("import", "--from", f"http://127.0.0.1:{free_port()}", directory=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "Connection refused" in done.stderr
+    done = run("import", "--from", "http://old..example", directory=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "http://old..example/api/v1/metrics cannot be read" in done.stderr
     with http.server.HTTPServer(("127.0.0.1", free_port()), Handler) as silent:
         url = f"http://127.0.0.1:{silent.server_port}"
         done = run("import", "--from", url, "--timeout=200ms", directory=tmp_path)
@@ -329,6 +340,9 @@ def test_tls(tmp_path: Path) -> None:
         (["--from=http://me:secret@old:9091"], ["--from", "***", "--password-file"]),
         (["--from=http://old", "--basic-auth-user=me"], ["--password-file"]),
         (["--from=http://old", "--basic-auth-user=me", "--password-file=none"], ["--password-file", "No such file"]),
+        (["--from=http://old/é"], ["--from", "http://old:9091"]),
+        (["--from=http://old/a b"], ["--from", "http://old:9091"]),
+        (["--from=http://old", "--timeout=0"], ["--timeout", "more than 0"]),
         (["--from=https://old", "--ca-file=none"], ["--ca-file", "'none' cannot be read"]),
         (["--from=http://old", "--compare-with=new"], ["--compare-with"]),
         (["--from=http://old", "--timeout=soon"], ["--timeout"]),

@@ -77,8 +77,10 @@ def command(run: Callable[[Config], int]) -> click.Group:
             return run(load(arguments, os.environ))
         for name in arguments:
             raise ConfigError(f"--{name}", f"stands before {subcommand}, which does not see it, expected behind")
-        # So that a command leaves nothing half done behind, however it is stopped.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # So that a command leaves nothing half done behind, however it is stopped; nohup's is not to be.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
         return 0
 
     return _Program(

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import click
 import pytest
@@ -170,23 +170,39 @@ def test_subcommands(
     assert run.configs == []
 
 
-def test_a_subcommand_that_is_stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM ends a subcommand like Ctrl-C, so that it can remove what it has begun."""
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Put the handlers of signals back that a subcommand sets."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("run", "handlers")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_subcommand_that_is_stopped(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """SIGTERM, or the end of its terminal, ends a subcommand like Ctrl-C, so that it can remove what it has begun."""
     removed: list[str] = []
 
     def act() -> None:
         try:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         finally:
             removed.append("half a copy")
 
     monkeypatch.setattr(cli, "COMMANDS", (click.Command("act", callback=act),))
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        assert cli.main(["act"]) == 1
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+    signal.signal(number, signal.SIG_DFL)
+    assert cli.main(["act"]) == 1
     assert removed == ["half a copy"]
+
+
+@pytest.mark.usefixtures("run", "handlers")
+def test_a_subcommand_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that was ignored when the program began stays so."""
+    monkeypatch.setattr(cli, "COMMANDS", (click.Command("act", callback=lambda: signal.raise_signal(signal.SIGHUP)),))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert cli.main(["act"]) == 0
 
 
 def test_subcommands_are_sorted_by_name() -> None:

@@ -1,4 +1,7 @@
-"""A gateway with --web.config.file: what it asks for, how it speaks TLS, and what happens when its files change."""
+"""A gateway with --web.config.file: what it asks for, how it speaks TLS, and what happens when its files change.
+
+Long, since all of it shares one authority's certificates and a few gateways, which take a second each to start.
+"""
 
 from __future__ import annotations
 

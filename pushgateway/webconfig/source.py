@@ -3,7 +3,8 @@
 A `Source` is made before the workers are forked, so that each begins with the last configuration that could be used.
 The arbiter and each worker then look about once a second whether the file, or one that it names, is another one: by
 time, size and inode, through symbolic links, as Kubernetes exchanges mounted secrets. What cannot be used changes
-nothing but `problem`.
+nothing but `problem`; nor does a file that has become empty, which it is while a shell's `>` writes it anew, or after
+that on a full disk: it would let everybody in.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import structlog
 
 from pushgateway.errors import WebConfigError
 from pushgateway.webconfig.contexts import make_context, read_pem
-from pushgateway.webconfig.document import MOST_BYTES
+from pushgateway.webconfig.document import MOST_BYTES, read_document
 from pushgateway.webconfig.parse import WebConfig, parse
 
 __all__ = ["Loaded", "Security", "Source", "load"]
@@ -99,7 +100,7 @@ class Source:
         self._path = path
         self._paths: tuple[str, ...] = ()
         self.problem = ""
-        self.current = self._read_all()
+        self.current = self._read_all(may_be_empty=True)
 
     def refresh(self) -> bool:
         """Read the files again if any of them is another one than before.
@@ -110,7 +111,7 @@ class Source:
         if self._stamps == _stamps((self._path, *self._paths)):
             return False
         try:
-            loaded = self._read_all()
+            loaded = self._read_all(may_be_empty=self.current.config == WebConfig())
         except WebConfigError as error:
             self.problem = str(error)
             return True
@@ -134,10 +135,13 @@ class Source:
                 # Memory or descriptors that are short for a moment: the next look may succeed.
                 log.exception("cannot look at the web configuration", file=self._path)
 
-    def _read_all(self) -> Loaded:
+    def _read_all(self, *, may_be_empty: bool) -> Loaded:
         """Read everything; stamps are taken before, so that what changes meanwhile is read again."""
         self._stamps = _stamps((self._path, *self._paths))
-        config = parse(_read(self._path), file=self._path)
+        data = _read(self._path)
+        if not may_be_empty and read_document(data, file=self._path).absent:
+            raise WebConfigError(self._path, "", "has become empty, expected {} if nothing is to be configured")
+        config = parse(data, file=self._path)
         if config.paths() != self._paths:
             self._paths = config.paths()
             self._stamps = self._stamps[:1] + _stamps(self._paths)

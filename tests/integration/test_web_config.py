@@ -234,7 +234,7 @@ def test_one_rate_for_all_workers(tmp_path: Path) -> None:
         assert 30 < len(refused) <= 60
         assert {reply.body for reply in refused} == {b"Too Many Requests\n"}
         assert {reply.header("Retry-After") for reply in refused} == {"1"}
-        write(tmp_path, "")
+        write(tmp_path, "{}\n")
         everywhere(gateway, "/-/healthy", lambda reply: reply.status == 200)
         counted = gateway.scrape().value("pushgateway_http_requests_total", code="429", handler="healthy", method="get")
         assert counted >= len(refused)

@@ -228,6 +228,22 @@ def test_gone(home: Path) -> None:
     assert "cannot be read" in source.problem
 
 
+@pytest.mark.parametrize("text", ["", "\n", "# written next\n", "---\n"])
+def test_emptied(home: Path, text: str) -> None:
+    """A file that has become empty, as while a shell writes it anew, lets nobody in; one that says `{}` does."""
+    source = Source(write(home, f"basic_auth_users: {{a: {HASH}}}\n"))
+    write(home, text)
+    assert source.refresh()
+    assert list(source.current.config.users) == [b"a"]
+    assert "web.yml: has become empty, expected {}" in source.problem
+    write(home, "{}")
+    assert source.refresh()
+    assert (source.problem, source.current.config.users) == ("", {})
+    write(home, text)
+    assert source.refresh()
+    assert source.problem == ""
+
+
 @pytest.mark.parametrize(("first", "then", "word"), [(TLS, "", "off"), ("", TLS, "on")])
 def test_tls_is_not_switched(home: Path, first: str, then: str, word: str) -> None:
     """TLS on or off is decided at the start; a file that changes its mind is told like one that cannot be used."""

@@ -489,7 +489,7 @@ class Connection(HttpToolsProtocol):
             return "", ""
         # Whatever llhttp was shown, until it has become the scope's.
         method = self.scope["method"] if self._in_body else (self._method or self.parser.get_method()).decode("ascii")
-        return method, unquote(self.url.partition(b"?")[0].decode("latin-1"), encoding="latin-1")
+        return method, _path(self.url)
 
     def report_end(self, reason: LimitError) -> None:
         """Report that the connection was ended, not a request."""
@@ -549,6 +549,15 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
+
+
+def _path(target: bytes) -> str:
+    """Return PATH_INFO of a target: of one that is a URL neither the host nor a password that stands before it."""
+    try:
+        path = httptools.parse_url(target).path
+    except httptools.HttpParserInvalidURLError:
+        path = None
+    return unquote((path or b"").decode("latin-1"), encoding="latin-1")
 
 
 def _response(refused: Refused, headers: Iterable[tuple[bytes, bytes]], accept: str, dress: Dress) -> bytes:

@@ -492,6 +492,12 @@ def test_refused_body_of_a_pipelined_request() -> None:
         ),
         (b"FOO /x HTTP/1.1\r\nHost: x\r\nHost: x\r\n", "FOO", "/x", 400),
         (
+            b"PUT http://name:secret@x/metrics/job/a?y HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n",
+            "PUT",
+            "/metrics/job/a",
+            413,
+        ),
+        (
             message("POST", b"x" * 2000, chunk=600)[:-5].partition(b"\r\n\r\n")[0] + b"\r\n",
             "POST",
             "/metrics/job/a",

@@ -306,6 +306,48 @@ def test_large_answer_takes_turns(pems: Path) -> None:
     run(talk)
 
 
+def test_large_body_takes_turns(pems: Path) -> None:
+    """Decrypting what has come at once lets others go on meanwhile, and brings every byte in order."""
+
+    async def talk() -> None:
+        size = 20_000_000
+        side = Side(pems, limits=replace(LIMITS, body_bytes=size, buffered_bytes=2 * size))
+        client = side.connect()
+        client.greet()
+        client.send(b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size + REQUEST)
+        assert client.secure.behind
+        turns = 0
+        while client.read().count(b"HTTP/1.1 200 OK") < 2:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 1
+        assert not client.secure.behind
+
+    run(talk)
+
+
+def test_nothing_but_tls(pems: Path) -> None:
+    """Whoever sends changes of keys without end, which take time and bring nothing, is let go."""
+
+    class ChangingKeys:
+        """A session in which nothing else comes; Python's own cannot be told to change its keys."""
+
+        def read(self, length: int) -> bytes:
+            """Find nothing."""
+            raise ssl.SSLWantReadError
+
+    async def talk() -> None:
+        client = Side(pems).connect()
+        client.greet()
+        client.secure._tls = ChangingKeys()
+        client.secure.data_received(b"x" * 60_000)
+        assert not client.wire.closed
+        client.secure.data_received(b"x" * 60_000)
+        assert client.wire.aborted
+
+    run(talk)
+
+
 def test_close_after_everything_is_sent(pems: Path) -> None:
     """A connection that is to be closed is closed when all is sent, with TLS's farewell."""
 

@@ -24,7 +24,7 @@ from pushgateway.formats.protobuf import MetricFamilyMessage
 from pushgateway.formats.protobuf_encode import encode_varint
 from tests.rows import PROTOBUF
 
-__all__ = ["Request", "mutations", "pushes"]
+__all__ = ["OPENMETRICS", "Request", "mutations", "pushes"]
 
 DATA: Final = Path(__file__).parent / "data"
 
@@ -192,16 +192,16 @@ def tables(*names: str) -> list[dict[str, object]]:
 
 
 def text_seeds() -> list[bytes]:
-    """Bodies in text format, and some in OpenMetrics."""
+    """Bodies in text format."""
     files = ("text/accepted.toml", "contract/bodies.toml", "utf8/bodies.toml")
     bodies = [row["body"] for row in tables(*files) if "body" in row]
-    own = (
-        '# TYPE x counter\n# UNIT x seconds\nx_total{a="b"} 1 # {trace="t"} 0.5 1.5\nx_created{a="b"} 1.5\n# EOF\n',
-        '# TYPE i info\ni_info{v="1"} 1\n# TYPE e stateset\ne{e="on"} 1\ne{e="off"} 0\n# EOF\n',
-        '# TYPE h histogram\nh_bucket{le="1.0"} 1 # {} 0.3\nh_bucket{le="+Inf"} 2\nh_sum 3\nh_count 2\n# EOF\n',
-        '# TYPE "a.b" gauge\n{"a.b","c.d"="é"} 1\n',
-    )
-    return [str(body).encode() for body in (*bodies, *own)]
+    return [str(body).encode() for body in (*bodies, '# TYPE "a.b" gauge\n{"a.b","c.d"="é"} 1\n')]
+
+
+def openmetrics_seeds() -> list[bytes]:
+    """Bodies in OpenMetrics."""
+    bodies = [row["body"] for row in tables("openmetrics/accepted.toml")]
+    return [str(body).encode() for body in (*bodies, '# TYPE "a.b" gauge\n{"a.b","c.d"="é"} 1\n# EOF\n')]
 
 
 def protobuf_seeds() -> list[bytes]:
@@ -216,7 +216,14 @@ def protobuf_seeds() -> list[bytes]:
 
 
 TEXTS: Final = text_seeds()
-MESSAGES: Final = protobuf_seeds()
+SEEDS: Final[Sequence[tuple[str | None, Sequence[bytes]]]] = (
+    (None, TEXTS),
+    ("text/plain; version=0.0.4", TEXTS),
+    *[(OPENMETRICS, openmetrics_seeds())] * 2,
+    *[(PROTOBUF, protobuf_seeds())] * 2,
+)
+"""Each as often as it is to be drawn."""
+
 PATHS: Final = sorted(
     {str(row["path"]).encode() for row in tables("contract/urls.toml") if "path" in row}
     | {f"job/a/{quote(str(row['written']))}/v".encode() for row in tables("utf8/unescaping.toml")}
@@ -244,9 +251,8 @@ def damaged(rng: Random, seeds: Sequence[bytes]) -> bytes:
 
 def mutated(rng: Random) -> Request:
     """A request whose body, path or encoding is damaged, in any format, which may not be what it says."""
-    is_text = rng.random() < 0.6
-    kind = rng.choice((None, "text/plain; version=0.0.4", OPENMETRICS) if is_text else (PROTOBUF,))
-    body = damaged(rng, TEXTS if is_text else MESSAGES)
+    kind, seeds = rng.choice(SEEDS)
+    body = damaged(rng, seeds)
     if rng.random() < 0.1:
         body, kind = rng.randbytes(rng.randint(0, 300)), rng.choice((None, PROTOBUF, OPENMETRICS, ";=\"'\\"))
     encoding = rng.choice(("", "", "", "gzip", "snappy", "zstd", rng.choice(list(ENCODINGS))))

@@ -95,6 +95,8 @@ class _Line:
             return False
         if first == "\ufeff":
             self._fail("byte order mark", "the text begins with its first line")
+        if first == '"':
+            self._fail("invalid metric name", "a quoted name of a sample stands inside the braces")
         self._read_sample()
         return True
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from pushgateway.config import Limits
 from tests.harness import Gateway, processes
-from tests.hostile import Request, mutations
+from tests.hostile import OPENMETRICS, Request, mutations
 from tests.rows import PROTOBUF
 
 SHORT = settings(
@@ -69,7 +69,7 @@ class Target:
         self.answers[reply.status] += 1
         if reply.status == 200:
             kind, encoding = (request.headers.get(name, "") for name in ("Content-Type", "Content-Encoding"))
-            self.taken.update(["protobuf" if kind == PROTOBUF else "text", encoding])
+            self.taken.update([{PROTOBUF: "protobuf", OPENMETRICS: "openmetrics"}.get(kind, "text"), encoding])
         if self.answers.total() % WIPE_EVERY == 0:
             # What is stored is read whole now and then, and is not to add up.
             for escaping in ("underscores", "dots", "values", "allow-utf-8"):
@@ -112,7 +112,9 @@ def test_no_bytes_bring_an_error_or_growth(record_property: Callable[[str, objec
         record_property("figure", f"fuzz: {dict(fired.answers)}, grown by {growth >> 10} KiB")
         assert growth < GROWTH_BYTES
         # Not everything may be refused for its path or its encoding before it is parsed.
-        assert min(fired.taken[kind] for kind in ("text", "protobuf", "", "gzip", "snappy", "zstd")) > 20, fired.taken
+        assert (
+            min(fired.taken[kind] for kind in ("text", "openmetrics", "protobuf", "", "gzip", "snappy", "zstd")) > 20
+        ), fired.taken
 
 
 @pytest.mark.soak

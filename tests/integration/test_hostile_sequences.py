@@ -16,10 +16,11 @@ import pytest
 from google.protobuf.proto import parse_length_prefixed
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pushgateway.formats.protobuf import MetricFamilyMessage
 from tests.harness import Gateway, require_program
-from tests.hostile import Request, pushes
+from tests.hostile import OPENMETRICS, Request, pushes
 from tests.rows import PROTOBUF
 
 SETTINGS = settings(
@@ -66,11 +67,15 @@ class Attack(RuleBasedStateMachine):
         assert scrape.value("canary_alive", job="canary") == number
 
     def teardown(self) -> None:
-        """Let Prometheus' own parser read what the sequence has left, and protobuf's the same in protobuf."""
+        """Let the parsers of others read what the sequence has left: in text, protobuf and OpenMetrics."""
         for path in ("/api/v1/metrics", "/status"):
             assert self.gateway.get(path).status == 200
         families = list(read_delimited(self.gateway.get("/metrics", {"Accept": PROTOBUF}).body))
         assert len({family.name for family in families}) == len(families)
+        for escaping in ("underscores", "allow-utf-8"):
+            openmetrics = self.gateway.get("/metrics", {"Accept": f"{OPENMETRICS};escaping={escaping}"})
+            assert openmetrics.header("Content-Type") == f"{OPENMETRICS}; escaping={escaping}"
+            list(text_string_to_metric_families(openmetrics.text))
         text = self.gateway.get("/metrics").body
         done = subprocess.run(
             [require_program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
@@ -88,7 +93,8 @@ def read_delimited(body: bytes) -> Iterator[MetricFamilyMessage]:
 @pytest.fixture(params=["", "--push.enable-utf8-names"], ids=["legacy names", "UTF-8 names"])
 def attacked(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     """A gateway that takes UTF-8 names, and one that does not."""
-    with Gateway("--storage.url=memory:", "--web.enable-admin-api", *filter(None, [request.param])) as gateway:
+    flags = ["--storage.url=memory:", "--web.enable-admin-api", "--web.enable-openmetrics"]
+    with Gateway(*flags, *filter(None, [request.param])) as gateway:
         yield gateway
 
 

@@ -5,15 +5,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import prometheus_client
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats import openmetrics, text
 from pushgateway.limits import Limits
-from pushgateway.model import Exemplar, MetricFamily, MetricType, Sample
+from pushgateway.model import Exemplar, Histogram, MetricFamily, MetricType, Sample
 from tests.unit.formats.format_strategies import thorough
 from tests.unit.formats.openmetrics_strategies import broad, hostile_families
 
@@ -172,6 +174,30 @@ def test_a_counter_keeps_its_exemplar_unit_and_time_of_creation() -> None:
     assert openmetrics.parse(body) == (
         MetricFamily("x_seconds_total", MetricType.COUNTER, "Help.", (sample,), "seconds"),
     )
+
+
+def test_what_the_official_client_writes_is_read() -> None:
+    """Every type of prometheus_client, with exemplars, units and times of creation, is read from its OpenMetrics."""
+    registry = prometheus_client.CollectorRegistry()
+    prometheus_client.Counter("c", 'Help with "quotes".', ["l"], registry=registry).labels("x").inc(
+        2, {"trace_id": "t"}
+    )
+    prometheus_client.Gauge("g", "Help.", unit="bytes", registry=registry).set(1.5)
+    prometheus_client.Summary("s", "Help.", registry=registry).observe(2)
+    prometheus_client.Histogram("h", "Help.", registry=registry).observe(0.3, {"trace_id": "u"})
+    prometheus_client.Info("i", "Help.", registry=registry).info({"version": "7"})
+    prometheus_client.Enum("e", "Help.", states=["on", "off"], registry=registry)
+    families = {family.name: family for family in openmetrics.parse(generate_latest(registry))}
+    assert {name: family.type for name, family in families.items()} == {
+        "c_total": MetricType.COUNTER, "g_bytes": MetricType.GAUGE, "s": MetricType.SUMMARY,
+        "h": MetricType.HISTOGRAM, "i_info": MetricType.GAUGE, "e": MetricType.GAUGE,
+    }  # fmt: skip
+    assert families["g_bytes"].unit == "bytes"
+    (counter,), (histogram,) = families["c_total"].metrics, families["h"].metrics
+    assert isinstance(counter, Sample)
+    assert isinstance(histogram, Histogram)
+    assert (counter.value, counter.exemplar is not None, counter.created_ns is not None) == (2, True, True)
+    assert [exemplar.value for exemplar in histogram.exemplars if exemplar] == [0.3]
 
 
 def test_timestamps_are_kept_for_the_rules_to_refuse() -> None:

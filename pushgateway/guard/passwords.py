@@ -22,8 +22,11 @@ from queue import SimpleQueue
 from typing import Final
 
 import bcrypt
+import structlog
 
 __all__ = ["BusyError", "Credentials", "Hasher"]
+
+_log = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = 1024
 """Right answers that one worker keeps; some 200 bytes each."""
@@ -83,8 +86,12 @@ class Hasher:
             password, hashed, genuine, answer = job
             try:
                 right = self._check(password, hashed) and genuine
-            except ValueError:
-                right = False  # a password that no hash can belong to
+            except Exception as error:
+                right = False
+                # ValueError: a password that no hash can belong to. Whatever else it is, such as memory that is short
+                # for a moment, the thread is to be there for the next.
+                if not isinstance(error, ValueError):
+                    _log.exception("password not checked")
             # RuntimeError: the loop is closed, so that nobody waits for the answer.
             with contextlib.suppress(RuntimeError):
                 answer.get_loop().call_soon_threadsafe(_deliver, answer, right)
@@ -114,6 +121,8 @@ class Credentials:
         # One for each user: an unknown name then costs what some known one costs, always the same for a name.
         costs = sorted(int(hashed[4:6]) for hashed in users.values())
         self._decoys = [bcrypt.gensalt(cost) + b"." * 31 for cost in costs]
+        # The same in every worker and after every start: a cost that changed would tell that it is a decoy's.
+        self._choice = hashlib.blake2b(b"".join(sorted(users.values()))).digest()
 
     def check(self, authorization: bytes) -> bool | asyncio.Future[bool]:
         """Say whether a request's Authorization names a user and its password.
@@ -144,7 +153,7 @@ class Credentials:
         return answer
 
     def _decoy(self, user: bytes) -> bytes:
-        digest = hashlib.blake2b(user, key=self._secret, digest_size=8).digest()
+        digest = hashlib.blake2b(user, key=self._choice, digest_size=8).digest()
         return self._decoys[int.from_bytes(digest, "big") % len(self._decoys)]
 
     def _remember(self, digest: bytes, answer: asyncio.Future[bool]) -> None:

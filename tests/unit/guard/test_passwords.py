@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 
 import bcrypt
@@ -72,16 +71,18 @@ def test_right_is_remembered_and_wrong_is_not() -> None:
 
 
 def test_unknown_user() -> None:
-    """A user who does not exist is compared with a hash of the cost of one who does, always the same, and is wrong."""
+    """A user who does not exist costs what one who does costs, the same in every worker, and is wrong."""
 
     async def talk(script: Script, hasher: Hasher) -> None:
-        credentials = Credentials(USERS, hasher, secret=b"x" * 32)
+        worker, other_worker = Credentials(USERS, hasher), Credentials(USERS, hasher)
         names = [f"user{number}" for number in range(50)]
-        for name in names * 2:
-            assert not await ask(credentials, basic(name, "right"))
+        for credentials in (worker, other_worker):
+            for name in names:
+                assert not await ask(credentials, basic(name, "right"))
         hashes = [hashed for _, hashed in script.asked]
-        assert hashes[:50] == hashes[50:100]
-        assert set(Counter(int(hashed[4:6]) for hashed in hashes)) == {4, 6}
+        costs = [int(hashed[4:6]) for hashed in hashes]
+        assert costs[:50] == costs[50:]
+        assert set(costs) == {4, 6}
         assert not set(hashes) & set(USERS.values())
 
     run(talk)
@@ -95,6 +96,24 @@ def test_decoys_are_real_hashes() -> None:
         assert not bcrypt.checkpw(b"right", credentials._decoy(b"nobody"))
 
     run(talk)
+
+
+def test_thread_outlives_whatever_happens_in_it() -> None:
+    """If a comparison fails, nobody is let in for that, and the next is made."""
+    problems = [MemoryError(), ValueError()]
+
+    def compare(password: bytes, hashed: bytes) -> bool:
+        if problems:
+            raise problems.pop()
+        return True
+
+    async def talk() -> None:
+        hasher = Hasher(compare)
+        credentials = Credentials(USERS, hasher)
+        assert [await ask(credentials, basic("alice", "right")) for _ in range(3)] == [False, False, True]
+        hasher.close()
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
 
 
 def test_same_attempts_are_compared_once() -> None:

@@ -208,10 +208,11 @@ class _Threads:
             call, job.begun = job.call, True
             if call is None:
                 continue
-            outcome: Response | LongWorkError
+            outcome: Response | Exception
             try:
                 outcome = call()
-            except LongWorkError as error:
+            except Exception as error:
+                # LongWorkError, or what nobody foresaw, such as memory that is short: the lane must outlive it.
                 outcome = error
             # RuntimeError: the worker's grace time is over and the loop is closed, so that nobody waits for the answer.
             with contextlib.suppress(RuntimeError):
@@ -221,10 +222,10 @@ class _Threads:
             del call, job, outcome  # the thread waits next, and should not hold a body meanwhile
 
 
-def _deliver(answer: asyncio.Future[Response], outcome: Response | LongWorkError) -> None:
+def _deliver(answer: asyncio.Future[Response], outcome: Response | Exception) -> None:
     if answer.done():
         return
-    if isinstance(outcome, LongWorkError):
+    if isinstance(outcome, Exception):
         answer.set_exception(outcome)
     else:
         answer.set_result(outcome)
@@ -367,6 +368,8 @@ class Bridge:
             # The worker ends, and the client will hear nothing: it is not to be done half a second later after all.
             ticket.expire()
             raise
+        except Exception:
+            return self._failed(environ)
 
     async def _in_thread(self, lane: Lane, environ: Environ, body: bytes, ticket: Ticket, begun: float) -> Response:
         """Answer in a thread of a lane, within the time that the lane allows from `begun` on, if it limits that."""

@@ -580,6 +580,32 @@ def test_giants_are_alone_and_give_their_memory_back(monkeypatch: pytest.MonkeyP
     assert events == ["held", "worked", "given back", "let go", "worked"]
 
 
+def test_a_lane_outlives_whatever_happens_in_it() -> None:
+    """What fails beside the application, as a lock that cannot be had, is answered 500, and the next is served."""
+    problems = [OSError("no locks left"), None]
+
+    class Held:
+        def __enter__(self) -> None:
+            if (problem := problems.pop(0)) is not None:
+                raise problem
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    reported: list[Refused] = []
+
+    async def talk(bridge: Bridge) -> None:
+        answers = [await ask(bridge, pieces=[bytes((1 << 20) + 1)]) for _ in range(2)]
+        assert [answer.status for answer in answers] == [500, 200]
+
+    bridge = Bridge(
+        application(lambda _: b""), limits=LIMITS, threads=1, inline_store=True, giants=Held(), report=reported.append
+    )
+    run(talk(bridge))
+    bridge.close()
+    assert [(one.status, one.kind) for one in reported] == [(500, "internal")]
+
+
 def test_the_memory_of_large_bodies_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a large response, too, memory is given back, when the client has it."""
     given_back = threading.Event()

@@ -58,7 +58,8 @@ def parse_url(url: str) -> str:
 
     Args:
         url: ``sqlite:F`` (relative to the working directory), ``sqlite:/abs`` or ``sqlite:///abs``, which are the same,
-            or ``memory:``. What follows the scheme is taken as it is, without percent-decoding.
+            also with more slashes (SQLAlchemy wants four), or ``memory:``. What follows the scheme is taken as it is,
+            without percent-decoding.
 
     Raises:
         ConfigError: It is none of these.
@@ -71,7 +72,7 @@ def parse_url(url: str) -> str:
     if path.startswith("//"):
         if not path.startswith("///"):
             raise ConfigError(_SETTING, f"{shown(url)} names a host; {_EXPECTED}")
-        path = path[2:]
+        path = f"/{path.lstrip('/')}"
     if not path or path.endswith("/") or "\0" in path:
         raise ConfigError(_SETTING, f"{shown(url)} names no file; {_EXPECTED}")
     return path

@@ -17,6 +17,7 @@ from pushgateway.storage import StatusBoard, open_store, parse_url
         ("sqlite:./F", "./F"),
         ("sqlite:/abs/F", "/abs/F"),
         ("sqlite:///abs/F", "/abs/F"),
+        ("sqlite:////abs/F", "/abs/F"),
         ("sqlite:a b?c=d%20#é", "a b?c=d%20#é"),
         ("sqlite:sqlite:F", "sqlite:F"),
         ("memory:", ""),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pushgateway.errors import StoreUnreadableError, StoreUnwritableError, WouldBlockError
+from pushgateway.limits import Limits
 from pushgateway.model import Form
 from pushgateway.storage import StatusBoard, Ticket, open_store, prepare_store, sqlite_handles
 from pushgateway.storage.sqlite import SqliteStore
@@ -89,7 +90,7 @@ def test_no_ticket_does_not_wait_for_sqlite(path: Path, store: SqliteStore) -> N
 
 def test_pings_and_pushes_do_not_wait_for_a_thread_that_opens(path: Path) -> None:
     """While a thread opens the database, a ping says so and a push without a ticket is sent to where it may wait."""
-    store = SqliteStore(str(path), board=StatusBoard(), own={})
+    store = SqliteStore(str(path), board=StatusBoard(), own={}, limits=Limits())
     with store._opening:
         with pytest.raises(StoreUnreadableError, match="being opened"):
             store.ping()

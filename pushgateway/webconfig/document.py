@@ -25,6 +25,9 @@ _TAG: Final = "tag:yaml.org,2002:"
 
 _KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
+_NAME: Final = re.compile(r"[\w.@+-]{1,64}")
+"""A key that is told: any other may be a hash that has changed places with its user's name, or end the line."""
+
 _KINDS: Final = {
     "null": "nothing",
     "bool": "true or false",
@@ -134,9 +137,10 @@ class Section:
             return
         if not isinstance(value.node, yaml.MappingNode):
             raise value._wrong("a mapping")
-        for key_node, node in value.node.value:
+        for number, (key_node, node) in enumerate(value.node.value):
             name = Value(value.file, value.key, key_node).spelt()
-            address = f"{value.key}.{name}" if value.key else name
+            told = f".{name}" if _NAME.fullmatch(name) else f"[{number}]"
+            address = f"{value.key}{told}".removeprefix(".")
             key = Value(value.file, address, key_node)
             if name in self._values:
                 raise key.error("given twice, expected once")

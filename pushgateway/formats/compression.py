@@ -51,6 +51,11 @@ _SNAPPY_DATA: Final = (0x00, 0x01)
 _SNAPPY_SKIPPABLE: Final = 0x80
 """Chunk types from here on hold no data: padding, what later versions add, and the beginning of another stream."""
 
+_LEAST_MEMBER_BYTES: Final = 1 << 10
+_LEAST_CHUNK_BYTES: Final = 1 << 7
+"""As how much a member counts that inflates to less, and a chunk of snappy: nothing at all takes 1 us (gzip, snappy) to
+12 us (zstd), and two million of them fit into a body. The last one, which often is the only one, counts as it is."""
+
 _EOF: Final = "unexpected EOF"
 
 
@@ -63,7 +68,8 @@ def decompress(
         data: The body as it came.
         encoding: How it is encoded, from `request_encoding`. Concatenated gzip members, zstd frames and snappy streams
             are read as one body.
-        limit_bytes: How many decoded bytes there may be; nothing beyond is inflated.
+        limit_bytes: How many decoded bytes there may be; nothing beyond is inflated. Each member or frame but the last
+            counts as 1 KiB at least, each chunk of snappy as 128 bytes.
         check: Called before every 16 KiB of `data` and every member or chunk, of which a body may have millions; what
             it raises ends the work. None for no call.
 
@@ -77,14 +83,24 @@ def decompress(
         if len(data) > limit_bytes:
             raise LimitError("decoded-bytes", allowed=limit_bytes, seen=len(data))
         return data
-    parts: list[bytes] = []
-    room = limit_bytes
-    for part in _snappy_chunks(data, check) if encoding == "snappy" else _members(data, encoding, limit_bytes, check):
-        room -= len(part)
-        if room < 0:
-            raise LimitError("decoded-bytes", allowed=limit_bytes)
-        parts.append(part)
-    return b"".join(parts)
+    room = _Room(limit_bytes)
+    if encoding == "snappy":
+        return b"".join(_snappy_chunks(data, room, check))
+    return b"".join(_members(data, encoding, room, check))
+
+
+class _Room:
+    """How many more bytes there may be."""
+
+    __slots__ = ("_limit_bytes", "left")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = self.left = limit_bytes
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise LimitError("decoded-bytes", allowed=self._limit_bytes)
 
 
 class _Member(Protocol):
@@ -102,27 +118,27 @@ class _Member(Protocol):
         """Return what data inflates to, at most `max_length` bytes of it."""
 
 
-def _members(
-    data: bytes, encoding: ContentEncoding, limit_bytes: int, check: Callable[[], None] | None
-) -> Iterator[bytes]:
-    """Yield what members inflate to, one byte more than the limit at most."""
+def _members(data: bytes, encoding: ContentEncoding, room: _Room, check: Callable[[], None] | None) -> Iterator[bytes]:
+    """Yield what members inflate to; of what is beyond the room one byte is inflated at most."""
     if not data:
         raise ParseError("EOF", hint=f"Content-Encoding is {encoding}, but the body is empty")
     begin = _begin_gzip if encoding == "gzip" else _begin_zstd
-    room = limit_bytes
-    position = 0
+    position = missing = 0
     member: _Member | None = None
     while position < len(data):
         if check is not None:
             check()
         if member is None:
+            room.take(missing)
+            missing = _LEAST_MEMBER_BYTES
             member = begin(data[position : position + _GZIP_HEADER_BYTES])
         chunk = data[position : position + _CHUNK_BYTES]
         try:
-            part = member.decompress(chunk, room + 1)
+            part = member.decompress(chunk, room.left + 1)
         except (zlib.error, zstd.ZstdError) as error:
             raise _parse_error(error) from None
-        room -= len(part)
+        room.take(len(part))
+        missing = max(0, missing - len(part))
         yield part
         position += len(chunk) - len(member.unused_data)
         if member.eof:
@@ -146,7 +162,7 @@ def _begin_zstd(header: bytes) -> _Member:
     return zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
 
 
-def _snappy_chunks(data: bytes, check: Callable[[], None] | None) -> Iterator[bytes]:
+def _snappy_chunks(data: bytes, room: _Room, check: Callable[[], None] | None) -> Iterator[bytes]:
     """Yield what the chunks of a framed stream inflate to, 64 KiB each at most.
 
     The format: https://github.com/google/snappy/blob/main/framing_format.txt. The library is given a chunk at a time,
@@ -155,19 +171,24 @@ def _snappy_chunks(data: bytes, check: Callable[[], None] | None) -> Iterator[by
     if data and not data.startswith(_SNAPPY_BEGIN[: len(data)]):
         hint = "Content-Encoding is snappy, but this is no data in snappy's framing format"
         raise ParseError("snappy: corrupt input", hint=hint)
-    position = 0
+    position = missing = 0
     while position < len(data):
         if check is not None:
             check()
+        room.take(missing)
+        missing = _LEAST_CHUNK_BYTES if position else 0  # every stream has a chunk at its beginning
         end = position + _SNAPPY_HEAD_BYTES + int.from_bytes(data[position + 1 : position + 4], "little")
         if position + _SNAPPY_HEAD_BYTES > len(data) or end > len(data):
             raise ParseError(_EOF, hint="the snappy data is cut short")
         kind = data[position]
         if kind in _SNAPPY_DATA:
             try:
-                yield bytes(cramjam.snappy.decompress(_SNAPPY_BEGIN + data[position:end]))
+                part = bytes(cramjam.snappy.decompress(_SNAPPY_BEGIN + data[position:end]))
             except cramjam.DecompressionError as error:
                 raise ParseError("snappy: corrupt input", hint=str(error)) from None
+            room.take(len(part))
+            missing = max(0, missing - len(part))
+            yield part
         elif kind < _SNAPPY_SKIPPABLE:
             raise ParseError("snappy: unsupported input", hint=f"a chunk has the unknown type {kind:#04x}")
         position = end

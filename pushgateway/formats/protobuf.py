@@ -13,6 +13,8 @@ larger than a window the fields are counted before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any, Final, cast
 
 from google.protobuf import text_format
@@ -44,6 +46,9 @@ __all__ = [
 _WINDOW_BYTES: Final = 1 << 16
 """How much of a family is given to the protobuf library at a time, and read between two calls of a caller's check."""
 
+_FIELDS_A_SAMPLE: Final = 4
+"""For each sample that a push may have, how many fields it may: they take 0.5 us each to find, whatever is in them."""
+
 _STANDARD: Final = Limits()
 
 _TYPES: Final = {number: type_ for type_, number in METRIC_TYPES.items()}
@@ -72,9 +77,10 @@ def parse(
     Args:
         body: The decompressed body; empty means no families.
         limits: What the body may hold: `samples-per-push` (as many as the lines in text, and the buckets of native
-            histograms), `labels_per_series`, `name_bytes` and `value_bytes`.
-        check: Called before each window of at most 64 KiB (or one metric, if it is larger); what it raises ends the
-            reading. None for no call.
+            histograms; also as many families, and four times as many fields), `labels_per_series`, `name_bytes` and
+            `value_bytes`, and `prepared_bytes` for all of that together.
+        check: Called for each window of at most 64 KiB (or one metric, if it is larger) before it is read, and for as
+            many bytes when they are looked through; what it raises ends the reading. None for no call.
 
     Returns:
         The families in the order of the body, also those without metrics and those with the same name. Labels are
@@ -95,12 +101,23 @@ def parse(
     return tuple(reader.families)
 
 
-def most_samples(body: bytes) -> int:
-    """Return about how many samples and buckets a body has at most, without reading it: 0.1 ms a MiB.
+def most_samples(body: bytes, *, enough: int) -> int:
+    """Return about how many samples, buckets, families and exemplars a body has at most: 0.1 ms a MiB, unread.
 
-    Each stands behind the byte of its tag, which may be other things too: most bodies have a third of that.
+    All but families stand behind their tag, which may be other things too: most bodies have a third of that. Families
+    may have nothing at all, and are found one by one.
+
+    Args:
+        body: The decompressed body, which may be damaged.
+        enough: Where to stop counting families.
+
+    Returns:
+        The number; some number above `enough` if it is more.
     """
-    return body.count(b"\x22") + body.count(b"\x1a")
+    samples = body.count(b"\x22") + body.count(b"\x1a") + body.count(b"\x82\x01")
+    with suppress(CutShortError):
+        samples += sum(1 for _ in islice(split_delimited(body), max(0, enough - samples + 1)))
+    return samples
 
 
 class _Reader:
@@ -111,7 +128,7 @@ class _Reader:
         self.findings = Findings()
         self._limits = limits
         self._check = check
-        self._samples = self._labels = self._text_bytes = self._wide_bytes = 0
+        self._seen_bytes = self._fields = self._samples = self._labels = self._text_bytes = self._wide_bytes = 0
         self._names: set[tuple[str, ...]] = set()
         """Combinations of label names that are within the limits."""
 
@@ -119,15 +136,8 @@ class _Reader:
         """Read the `number`-th message of the body."""
         if len(self.families) >= self._limits.samples_per_push:
             raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
-        head = bytearray()
-        windows: list[memoryview] = []
         try:
-            for window, is_metrics in _windows(message):
-                if is_metrics:
-                    windows.append(window)
-                else:
-                    head += window
-            self._read_family(MetricFamilyMessage.FromString(bytes(head)), windows)
+            self._read_family(*self._split(message))
         except CutShortError:
             problem = f"message {number} of the body is cut short or damaged"
             raise ParseError("proto: cannot parse invalid wire-format data", hint=problem) from None
@@ -137,6 +147,31 @@ class _Reader:
         except UnicodeDecodeError as error:
             problem = f"message {number} of the body has a byte {error.object[error.start]:#04x}; text must be UTF-8"
             raise ParseError("string field contains invalid UTF-8", hint=problem) from None
+
+    def _split(self, message: memoryview) -> tuple[Any, list[memoryview]]:
+        """Part a family into a message of all but its metrics, and windows of those."""
+        head = bytearray()
+        windows: list[memoryview] = []
+        number = 0
+        for window, is_metrics, number in _windows(message):
+            if self._fields + number > _FIELDS_A_SAMPLE * self._limits.samples_per_push:
+                raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
+            if is_metrics:
+                windows.append(window)
+            else:
+                head += window
+            self._go_on(len(window))
+        self._fields += number
+        self._go_on(1)  # the length of the message, which may be all of it
+        return MetricFamilyMessage.FromString(bytes(head)), windows
+
+    def _go_on(self, seen_bytes: int) -> None:
+        """Call the caller's check if that many bytes more make it a window."""
+        self._seen_bytes += seen_bytes
+        if self._seen_bytes >= _WINDOW_BYTES:
+            self._seen_bytes = 0
+            if self._check is not None:
+                self._check()
 
     def _read_family(self, head: Any, windows: Iterable[memoryview]) -> None:
         name, help_, unit = head.name, head.help, head.unit
@@ -187,6 +222,9 @@ class _Reader:
         for exemplar in _exemplars(metric):
             self._check_labels(exemplar.labels)
         self._samples += _line_count(metric)
+        if isinstance(metric, Histogram) and (native := metric.native) is not None:
+            # Two bytes of a body may be one of these.
+            self._labels += len(native.negative.spans) + len(native.positive.spans) + len(native.exemplars)
         if list(names) != sorted(names):
             metric = metric._replace(labels=tuple(sorted(metric.labels)))
         return metric
@@ -210,16 +248,20 @@ class _Reader:
         return names
 
 
-def _windows(message: memoryview) -> Iterator[tuple[memoryview, bool]]:
-    """Cut a family into runs of metrics of up to 64 KiB, or one that is larger, and runs of its other fields."""
-    start, of_metrics = 0, False
-    for number, begin, end in fields(message):
+def _windows(message: memoryview) -> Iterator[tuple[memoryview, bool, int]]:
+    """Cut a family into runs of metrics of up to 64 KiB, or one that is larger, and runs of its other fields.
+
+    Yields:
+        A run, whether it is of metrics, and how many fields there are up to its end.
+    """
+    start, of_metrics, count = 0, False, 0
+    for count, (number, begin, end) in enumerate(fields(message), start=1):
         if begin > start and ((number == _METRIC) != of_metrics or end - start > _WINDOW_BYTES):
-            yield message[start:begin], of_metrics
+            yield message[start:begin], of_metrics, count - 1
             start = begin
         of_metrics = number == _METRIC
     if start < len(message):
-        yield message[start:], of_metrics
+        yield message[start:], of_metrics, count
 
 
 def _exemplars(metric: Metric) -> Iterator[Exemplar]:

@@ -81,15 +81,38 @@ def _read_histogram(metric: Any, labels: Labels, timestamp_ms: int | None) -> Hi
     else:
         bounds = tuple((entry.upper_bound, entry.cumulative_count) for entry in buckets)
     exemplars = tuple(_exemplar(entry.exemplar) if entry.HasField("exemplar") else None for entry in buckets)
-    return Histogram(
+    native = _read_native(message)
+    histogram = Histogram(
         labels,
         bounds,
         message.sample_sum,
         count,
         timestamp_ms,
         exemplars if any(exemplars) else (),
-        _read_native(message),
+        native,
         _created_ns(message),
+    )
+    return histogram if native is None or count else _as_integers(histogram, native)
+
+
+def _as_integers(histogram: Histogram, native: NativeHistogram) -> Histogram:
+    """Return a native histogram in floats that has counted nothing as one in integers.
+
+    Prometheus takes it for that, since only counts above 0 tell it which kind it is, and drops a scrape in which the
+    buckets are then in floats.
+    """
+    negative, positive = native.negative, native.positive
+    counted = (native.zero_count, *negative.counts, *positive.counts, *(count for _, count in histogram.buckets))
+    if any(counted) or negative.deltas or positive.deltas:
+        return histogram
+    return histogram._replace(
+        count=0,
+        buckets=tuple((bound, 0) for bound, _ in histogram.buckets),
+        native=native._replace(
+            zero_count=0,
+            negative=NativeBuckets(negative.spans, (0,) * len(negative.counts)),
+            positive=NativeBuckets(positive.spans, (0,) * len(positive.counts)),
+        ),
     )
 
 

@@ -22,6 +22,8 @@ _LOWEST_SCHEMA: Final = -4
 _HIGHEST_SCHEMA: Final = 8
 _MOST_BUCKETS: Final = 1 << 31
 """Bucket indexes are 32-bit integers."""
+_MOST_OBSERVATIONS: Final = 1 << 63
+"""What integer buckets hold is added up from their differences as signed 64-bit integers."""
 
 
 class Bucket(NamedTuple):
@@ -48,13 +50,18 @@ def problem(histogram: Histogram) -> str:
     if not native.zero_threshold >= 0 or math.isinf(native.zero_threshold):
         return f"its zero threshold is {native.zero_threshold}; expected 0 or a positive number"
     is_float = type(histogram.count) is float
+    if not histogram.count >= 0:
+        return f"its count is {histogram.count}; expected none below 0"
     if not native.zero_count >= 0:
         return f"its zero bucket holds {native.zero_count}; expected a count"
     for sign, side in (("negative", native.negative), ("positive", native.positive)):
         if found := _side_problem(side, is_float=is_float):
             return f"its {sign} buckets are wrong: {found}"
     if is_float:
-        return ""  # as in Prometheus: sums of floats need not be exact
+        # As in Prometheus sums of floats need not be exact. But without a count it takes the buckets for integers.
+        if histogram.count or native.zero_count:
+            return ""
+        return "its count is 0, and it has buckets in floats; expected the number of all observations"
     total = int(native.zero_count) + sum(_counts(native.negative)) + sum(_counts(native.positive))
     # What was observed as NaN is in no bucket.
     if total == histogram.count or (math.isnan(histogram.sum) and total < histogram.count):
@@ -76,6 +83,8 @@ def _side_problem(side: NativeBuckets, *, is_float: bool) -> str:
         return f"their spans reach beyond {_MOST_BUCKETS}"
     if any(not count >= 0 for count in _counts(side)):
         return "a count is negative or not a number; expected none below 0"
+    if side.deltas and max(_counts(side)) >= _MOST_OBSERVATIONS:
+        return f"a bucket holds more than {_MOST_OBSERVATIONS - 1} observations"
     return ""
 
 

@@ -11,7 +11,6 @@ expired has been answered: its work ends where it is.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
@@ -160,7 +159,7 @@ def _families(
 ) -> tuple[MetricFamily, ...]:
     format = formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
     data = body.read(environ, config.limits, check=check)
-    if _work(data, key, format) > _allowed_work(environ):
+    if _is_long(data, key, format, allowed=_allowed_work(environ)):
         raise LongWorkError("the push has many lines")
     if format is BodyFormat.PROTOBUF:
         return protobuf.parse(data, limits=config.limits, check=check)
@@ -175,14 +174,19 @@ def _families(
     )
 
 
-def _work(data: bytes, key: GroupingKey, format: BodyFormat) -> int:
-    each = _LINE_WORK + len(key.labels) + len(key.key) // _LABEL_BYTES
-    return (protobuf.most_samples(data) if format is BodyFormat.PROTOBUF else data.count(b"\n")) * each
+def _is_long(data: bytes, key: GroupingKey, format: BodyFormat, *, allowed: int | None) -> bool:
+    """Return whether a body is more work than is allowed; None allows any."""
+    if allowed is None:
+        return False
+    most = allowed // (_LINE_WORK + len(key.labels) + len(key.key) // _LABEL_BYTES)
+    if format is BodyFormat.PROTOBUF:
+        return protobuf.most_samples(data, enough=most) > most
+    return data.count(b"\n") > most
 
 
-def _allowed_work(environ: Environ) -> float:
+def _allowed_work(environ: Environ) -> int | None:
     if "pushgateway.room_bytes" not in environ:
-        return math.inf
+        return None
     return _INLINE_WORK if environ["pushgateway.ticket"] is None else _BULK_WORK
 
 

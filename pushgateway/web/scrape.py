@@ -108,7 +108,7 @@ def render(
     if format in formats.OPENMETRICS_FORMATS:
         return _render_openmetrics(views)
     body = b"".join(
-        protobuf.render_family(view.name, view.type, view.help, unit=view.unit, bodies=view.bodies) for view in views
+        protobuf.render_family(view.name, view.type, view.help, unit=_unit(view), bodies=view.bodies) for view in views
     )
     if format is ExpositionFormat.PROTOBUF:
         return body
@@ -150,6 +150,12 @@ def _views(
         failed = [group.failed_at_seconds for group in snapshot.groups]
         bodies = times(PUSH_FAILURE_TIME, snapshot.groups, failed)
         yield FamilyView(PUSH_FAILURE_TIME, MetricType.GAUGE, PUSH_FAILURE_TIME_HELP, bodies)
+
+
+def _unit(view: FamilyView) -> str:
+    """Return the unit, if the name says it: for any other Prometheus drops the whole scrape, from 2.49 on."""
+    name = view.name.removesuffix("_total") if view.type is MetricType.COUNTER else view.name
+    return view.unit if name.endswith(f"_{view.unit}") else ""
 
 
 def _view(family: MetricFamily, form: Form) -> FamilyView:

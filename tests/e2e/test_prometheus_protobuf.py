@@ -69,6 +69,15 @@ def test_a_float_histogram_answers_too(gateway: Gateway, prometheus: Prometheus)
     prometheus.eventually("histogram_count(balance)", series(3.75, job="floats"))
 
 
+def test_a_float_histogram_that_counts_nothing_breaks_no_scrape(gateway: Gateway, prometheus: Prometheus) -> None:
+    """Prometheus takes it for one in integers, whose buckets it then does not find: it gets it as one of those."""
+    native = NativeHistogram(2, 0.001, 0.0, positive=NativeBuckets(((0, 1),), counts=(0.0,)))
+    histogram = Histogram((), (), 0.0, 0.0, native=native)
+    pushed(gateway, "job/none", MetricFamily("idle", MetricType.HISTOGRAM, "", (histogram,)))
+
+    prometheus.eventually("histogram_count(idle)", series(0, job="none"))
+
+
 def test_the_other_types_arrive_by_protobuf(gateway: Gateway, prometheus: Prometheus) -> None:
     """Counters, gauges, untyped, summaries and classic histograms are in a protobuf scrape what they are in text."""
     pushed(

@@ -92,14 +92,17 @@ def histograms_counted_in(draw: st.DrawFn, counts: st.SearchStrategy[float], *, 
     """Histograms with classic buckets, native ones, both or neither."""
     buckets = tuple(draw(st.lists(st.tuples(bounds, counts), max_size=4)))
     examples = tuple(draw(st.none() | exemplars) for _ in buckets)
+    native = draw(st.none() | native_histograms(counts, floats=floats))
+    # A native histogram in floats that counts nothing is none of floats.
+    least = 0.5 if floats and native is not None else 0
     return Histogram(
         draw(label_sets.map(without_bounds)),
         buckets,
         draw(values),
-        draw(counts),
+        draw(counts) or least,
         draw(timestamps),
         examples if any(examples) else (),
-        draw(st.none() | native_histograms(counts, floats=floats)),
+        native,
         draw(moments),
     )
 

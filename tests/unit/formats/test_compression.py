@@ -51,7 +51,8 @@ def test_large_bodies_cross_the_borders_of_chunks(encoding: ContentEncoding) -> 
         b"%d %d\n" % (number, number * 7919) for number in range(30_000)
     )
     encoded = ENCODE[encoding](part)
-    assert decompress(encoded + encoded, encoding, limit_bytes=2 * len(part)) == part * 2
+    # The chunk at the beginning of a second stream counts as 128 bytes.
+    assert decompress(encoded + encoded, encoding, limit_bytes=2 * len(part) + 128) == part * 2
     for at in (len(encoded) - 1, len(encoded) // 2, 20, 5, 2):
         with pytest.raises(ParseError):
             decompress(encoded[:at], encoding, limit_bytes=2 * len(part))
@@ -90,7 +91,7 @@ def test_a_zstd_frame_may_not_ask_for_a_large_window() -> None:
 def test_skippable_frames_of_zstd_are_skipped() -> None:
     """A frame that holds no data (RFC 8878, section 3.1.2) may stand before, between and behind others."""
     nothing = b"\x5a\x2a\x4d\x18\x03\x00\x00\x00abc"
-    assert decompress(nothing + FRAME + nothing + FRAME + nothing, "zstd", limit_bytes=99) == b"x 1\nx 1\n"
+    assert decompress(nothing + FRAME + nothing + FRAME + nothing, "zstd", limit_bytes=1 << 13) == b"x 1\nx 1\n"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_what_is_no_snappy_data_is_refused(data: bytes, message: str, hint: str)
 def test_padding_of_snappy_is_skipped_and_nothing_is_an_empty_body() -> None:
     """Chunks without data mean nothing, and no chunks at all are an empty push, as for the original."""
     padding = b"\xfe\x02\x00\x00ab\x80\x00\x00\x00"
-    assert decompress(STREAM + padding + STREAM, "snappy", limit_bytes=99) == b"x 1\nx 1\n"
+    assert decompress(STREAM + padding + STREAM, "snappy", limit_bytes=1 << 10) == b"x 1\nx 1\n"
     assert decompress(b"", "snappy", limit_bytes=99) == b""
     assert decompress(STREAM[:10], "snappy", limit_bytes=99) == b""
 
@@ -163,7 +164,7 @@ def test_a_caller_can_end_the_work() -> None:
     """The check runs before every chunk and every member, and what it raises comes out."""
     for encoding, data, expected in (("gzip", MEMBER, 10), ("zstd", FRAME, 10), ("snappy", STREAM, 20)):
         calls: list[int] = []
-        decompress(data * 10, encoding, limit_bytes=100, check=lambda: calls.append(1))  # type: ignore[arg-type] # noqa: B023
+        decompress(data * 10, encoding, limit_bytes=1 << 14, check=lambda: calls.append(1))  # type: ignore[arg-type] # noqa: B023
         assert len(calls) == expected
 
     def give_up() -> None:
@@ -190,6 +191,22 @@ def test_the_limit_counts_all_members_together() -> None:
     """Two members that fit one by one are refused if they do not fit together."""
     with pytest.raises(LimitError):
         inflate(MEMBER + MEMBER, limit_bytes=7)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "nothing", "least_bytes"),
+    [
+        ("gzip", gzip.compress(b""), 1024),
+        ("zstd", zstd.compress(b""), 1024),
+        ("zstd", b"\x5a\x2a\x4d\x18\x00\x00\x00\x00", 1024),
+        ("snappy", STREAM[:10], 128),
+    ],
+)
+def test_a_bomb_of_nothing_is_refused(encoding: ContentEncoding, nothing: bytes, least_bytes: int) -> None:
+    """Members and chunks that hold nothing cost time, and so each but the last counts as some bytes."""
+    assert decompress(nothing * 11, encoding, limit_bytes=10 * least_bytes) == b""
+    with pytest.raises(LimitError):
+        decompress(nothing * 13, encoding, limit_bytes=10 * least_bytes)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -14,6 +14,7 @@ from pushgateway.model import (
     Histogram,
     MetricFamily,
     MetricType,
+    NativeBuckets,
     NativeHistogram,
     Sample,
     Summary,
@@ -118,6 +119,19 @@ def test_every_count_survives(count: int) -> None:
     """Counts are unsigned 64-bit integers, also beyond what a double can hold."""
     histogram = Histogram((), ((1.0, count),), 0.0, count)
     assert decode_metrics(MetricType.HISTOGRAM, encode_metrics(family(MetricType.HISTOGRAM, histogram))) == (histogram,)
+
+
+def test_a_native_histogram_in_floats_that_counts_nothing_is_one_in_integers() -> None:
+    """Prometheus cannot tell which it is, and would drop the scrape if the buckets were floats."""
+    empty = NativeBuckets(((0, 2),), counts=(0.0, 0.0))
+    native = NativeHistogram(0, 0.001, 0.0, negative=empty, positive=empty)
+    histogram = Histogram((), ((1.0, 0.0),), 0.0, 0.0, native=native)
+    (read,) = decode_metrics(MetricType.HISTOGRAM, encode_metrics(family(MetricType.HISTOGRAM, histogram)))
+    zeros = NativeBuckets(((0, 2),), deltas=(0, 0))
+    assert repr(read) == repr(
+        Histogram((), ((1.0, 0),), 0.0, 0, native=NativeHistogram(0, 0.001, 0, negative=zeros, positive=zeros))
+    )
+    assert decode_metrics(MetricType.HISTOGRAM, encode_metrics(family(MetricType.HISTOGRAM, read))) == (read,)
 
 
 def test_families_concatenate() -> None:

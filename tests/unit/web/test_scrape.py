@@ -8,6 +8,7 @@ import cramjam
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from pushgateway.formats import protobuf
 from pushgateway.formats.protobuf import encode_metrics
 from pushgateway.model import FamilyBlock, GroupingKey, MetricFamily, MetricType, Sample
 from tests.unit.web.fakes import NOW, Site
@@ -125,6 +126,28 @@ def test_openmetrics_is_exposed_where_it_is_enabled(site: Site) -> None:
     assert '\npush_time_seconds{instance="",job="b"} 1.70000000025e+09\n' in reply.text
     assert reply.text.endswith("\n# EOF\n")
     list(text_string_to_metric_families(reply.text))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "unit", "exposed"),
+    [
+        ("took_seconds", MetricType.GAUGE, "seconds", "seconds"),
+        ("took_seconds_total", MetricType.COUNTER, "seconds", "seconds"),
+        ("took_seconds_total", MetricType.GAUGE, "seconds", ""),
+        ("took_total", MetricType.COUNTER, "total", ""),
+        ("took", MetricType.GAUGE, "seconds", ""),
+        ("seconds", MetricType.GAUGE, "seconds", ""),
+    ],
+)
+def test_a_unit_that_the_name_does_not_say_is_not_exposed(
+    site: Site, name: str, kind: MetricType, unit: str, exposed: str
+) -> None:
+    """Prometheus drops a whole scrape in protobuf for a unit that is no suffix of its family's name."""
+    media = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    body = protobuf.render([MetricFamily(name, kind, "", (Sample((), 1.0),), unit)])
+    assert site.push("job/a", body, headers={"Content-Type": media}).status_code == 200
+    families = protobuf.parse(site.get("/metrics", headers={"Accept": media}).data)
+    assert [family.unit for family in families if family.name == name] == [exposed]
 
 
 def test_contested_families_are_exposed_in_openmetrics_too() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
@@ -129,8 +129,8 @@ class _Reader:
         self._limits = limits
         self._check = check
         self._seen_bytes = self._fields = self._samples = self._labels = self._text_bytes = self._wide_bytes = 0
-        self._names: set[tuple[str, ...]] = set()
-        """Combinations of label names that are within the limits."""
+        self._names: dict[tuple[str, ...], bool] = {}
+        """Combinations of label names that are within the limits, and whether they are sorted."""
 
     def read(self, message: memoryview, number: int) -> None:
         """Read the `number`-th message of the body."""
@@ -218,34 +218,52 @@ class _Reader:
 
     def _finished(self, metric: Metric) -> Metric:
         """Return a metric with its labels sorted, and count it."""
-        names = self._check_labels(metric.labels)
-        for exemplar in _exemplars(metric):
-            self._check_labels(exemplar.labels)
-        self._samples += _line_count(metric)
+        in_order = self._check_labels(metric.labels)
+        if not isinstance(metric, Sample):
+            self._samples += _line_count(metric)
+            for exemplar in _exemplars(metric):
+                self._check_labels(exemplar.labels)
+        else:
+            self._samples += 1
+            if metric.exemplar is not None:
+                self._check_labels(metric.exemplar.labels)
         if isinstance(metric, Histogram) and (native := metric.native) is not None:
             # Two bytes of a body may be one of these.
             self._labels += len(native.negative.spans) + len(native.positive.spans) + len(native.exemplars)
-        if list(names) != sorted(names):
+        if not in_order:
             metric = metric._replace(labels=tuple(sorted(metric.labels)))
         return metric
 
-    def _check_labels(self, labels: Labels) -> tuple[str, ...]:
-        """Return the names of labels that are within the limits, and UTF-8."""
+    def _check_labels(self, labels: Labels) -> bool:
+        """Return whether labels, which are within the limits and UTF-8, are sorted by name."""
         names = tuple([name for name, _ in labels])
-        limits = self._limits
+        in_order = self._names.get(names)
+        if in_order is None:
+            in_order = self._names[names] = self._check_names(names)
         self._labels += len(names)
-        if names not in self._names:
-            if len(names) > limits.labels_per_series:
-                raise LimitError("labels-per-series", allowed=limits.labels_per_series, seen=len(names))
-            for name in names:
-                _check_text("name-bytes", name, limits.name_bytes)
-            self._names.add(names)
-        for _, value in cast("tuple[tuple[str, str | bytes], ...]", labels):
-            if type(value) is bytes or 4 * len(value) > limits.value_bytes:
-                _check_text("value-bytes", value, limits.value_bytes)
+        values = [value for _, value in labels]
+        try:
+            text = "".join(values)
+        except TypeError:  # not UTF-8
+            text = ""
+            self._check_values(values)
+        if 4 * len(text) > self._limits.value_bytes or not text.isascii():
+            self._check_values(values)
+        return in_order
+
+    def _check_names(self, names: tuple[str, ...]) -> bool:
+        limits = self._limits
+        if len(names) > limits.labels_per_series:
+            raise LimitError("labels-per-series", allowed=limits.labels_per_series, seen=len(names))
+        for name in names:
+            _check_text("name-bytes", name, limits.name_bytes)
+        return list(names) == sorted(names)
+
+    def _check_values(self, values: Iterable[str]) -> None:
+        for value in values:
+            _check_text("value-bytes", value, self._limits.value_bytes)
             if not value.isascii():
                 self._wide_bytes += len(value)
-        return names
 
 
 def _windows(message: memoryview) -> Iterator[tuple[memoryview, bool, int]]:

@@ -5,6 +5,7 @@
     copies.py   copies of a store that is in use; restoration.py, how they take its place
     status.py   the board on which any worker notes why writes fail
     schema.py   tables, version, migrations
+    checks.py   what a push is decided by, whatever the database: with series.py, twins.py, growth.py over lookups.py
     sqlite.py   `SqliteStore`; its docstring lists the modules it is made of
 
 The process that starts the workers calls `prepare_store`; each worker calls `open_store` with the URL of the result.

@@ -1,6 +1,6 @@
 """How does SQLite keep the contract of `base.Store`?
 
-    writerlock      whose turn it is                     sqlite_checks   what conflicts with what is stored
+    writerlock      whose turn it is                     sqlite_lookups  what a decision on a push asks for
     sqlite_files    whether the files are still ours     sqlite_writes   what a change does to the tables
     sqlite_handles  the connections                      sqlite_reads    how a snapshot is read
     sqlite_errors   what a failure means                 sqlite_totals   how much is stored in all
@@ -32,12 +32,13 @@ from pushgateway.errors import (
 from pushgateway.limits import Limits
 from pushgateway.model import Change, Form, GroupContents, MetricType, Snapshot, Totals
 from pushgateway.storage.base import Ticket
-from pushgateway.storage.sqlite_checks import OwnFamilies, shapes_of
+from pushgateway.storage.checks import OwnFamilies, Rules
 from pushgateway.storage.sqlite_errors import FAILURES, UNKNOWN_OUTCOME, Doing, translate
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
+from pushgateway.storage.sqlite_lookups import shapes_of
 from pushgateway.storage.sqlite_reads import read_groups, read_snapshot
 from pushgateway.storage.sqlite_totals import read_totals
-from pushgateway.storage.sqlite_writes import Prepared, Rules, apply_change, give_back_space
+from pushgateway.storage.sqlite_writes import MAX_FAMILY_BYTES, Prepared, apply_change, give_back_space
 from pushgateway.storage.status import StatusBoard
 from pushgateway.storage.writerlock import LOCK_SUFFIX, WriterLock
 
@@ -199,7 +200,7 @@ class SqliteStore:
         doing = Doing.WRITING
         try:
             db.execute("BEGIN IMMEDIATE")
-            refusal = apply_change(db, prepared, Rules(self._own, self._limits, may_wait))
+            refusal = apply_change(db, prepared, Rules(self._own, self._limits, may_wait, MAX_FAMILY_BYTES))
             give_back_space(db, may_wait=may_wait)
             doing = Doing.COMMITTING
             db.execute("COMMIT")

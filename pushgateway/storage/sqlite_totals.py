@@ -1,4 +1,4 @@
-"""How much is stored in all, and may a change add to it?
+"""How much is stored in all?
 
 One row says how many groups, families and series there are. It is looked at and written only by a change that makes
 one of them more or fewer: a group that is pushed again as it was costs nothing.
@@ -9,14 +9,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from pushgateway.errors import LimitError
-from pushgateway.limits import Limits
 from pushgateway.model import Totals
 from pushgateway.rules import HASH_BYTES
+from pushgateway.storage.growth import NOTHING
 
-__all__ = ["NOTHING", "SERIES_OF_FAMILY", "add_totals", "exceeded", "group_totals", "read_totals"]
-
-NOTHING: Final = Totals(0, 0, 0)
+__all__ = ["SERIES_OF_FAMILY", "add_totals", "group_totals", "read_totals"]
 
 # The length of a blob is read without the blob. Pages are read, but whoever asks is about to remove them.
 SERIES_OF_FAMILY: Final = f"""
@@ -47,16 +44,3 @@ def add_totals(db: sqlite3.Connection, growth: Totals) -> None:
     """Add to the totals what a change has added, which is negative where it has removed."""
     if growth != NOTHING:
         db.execute(_ADD, growth)
-
-
-def exceeded(db: sqlite3.Connection, growth: Totals, limits: Limits) -> LimitError | None:
-    """Return which limit a change would exceed: only one on something that it makes more, however much there is."""
-    most = Totals(limits.groups, limits.families, limits.series)
-    limited = [at for at, more in enumerate(growth) if more > 0 and most[at]]
-    if not limited:
-        return None
-    stored = read_totals(db)
-    for at in limited:
-        if stored[at] + growth[at] > most[at]:
-            return LimitError(Totals._fields[at], allowed=most[at], seen=stored[at] + growth[at])
-    return None

@@ -1,38 +1,27 @@
 """What does each change do to the tables?
 
 Runs inside a write transaction that the store begins and commits. A push looks first and writes afterwards, so that a
-refusal has nothing to undo.
+refusal has nothing to undo. What `checks` decides rests on a promise kept here: a header exists only while some family
+has it, so that a name's types are found without looking at its groups.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Set
 from typing import Final, NamedTuple, TypeAlias
 
-from pushgateway.errors import InconsistentPushError, LimitError, OvertakenError, RequestError, StoreBusyError
+from pushgateway.errors import RequestError
 from pushgateway.limits import Limits
-from pushgateway.model import Change, Delete, GroupingKey, Push, Refusal, StoredFamily, Totals
+from pushgateway.model import Change, Delete, GroupingKey, MetricType, Push, Refusal, StoredFamily, Totals
+from pushgateway.storage.checks import QUICK_BYTES, Beside, Rules, check_quick, judge, overtaken, shape_text
+from pushgateway.storage.growth import ONE_GROUP, exceeded
 from pushgateway.storage.schema import TYPE_CODES, TYPES
-from pushgateway.storage.sqlite_checks import (
-    NO_GROUP,
-    Conflicts,
-    OwnFamilies,
-    StoredRow,
-    find_conflicts,
-    shapes_of,
-)
-from pushgateway.storage.sqlite_totals import (
-    NOTHING,
-    SERIES_OF_FAMILY,
-    add_totals,
-    exceeded,
-    group_totals,
-)
-from pushgateway.storage.sqlite_twins import PushedSeries
+from pushgateway.storage.series import PushedSeries
+from pushgateway.storage.sqlite_lookups import NO_GROUP, SqliteLookups, shapes_of
+from pushgateway.storage.sqlite_totals import SERIES_OF_FAMILY, add_totals, group_totals, read_totals
 
-__all__ = ["Prepared", "Rules", "apply_change", "give_back_space"]
+__all__ = ["MAX_FAMILY_BYTES", "Prepared", "apply_change", "give_back_space"]
 
 _FIND_GROUP: Final = "SELECT id, shape, bytes, pushed_at FROM groups WHERE key = ?"
 _ADD_GROUP: Final = """
@@ -79,16 +68,11 @@ _RELEASE_HEADER: Final = """
     DELETE FROM headers WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM families WHERE header = ?1)
 """
 
-_ONE_GROUP: Final = NOTHING._replace(groups=1)
-
 _NO_BODY: Final = -1
 """An id that no row of large_bodies has."""
 
-_MAX_FAMILY_BYTES: Final = 900_000_000
+MAX_FAMILY_BYTES: Final = 900_000_000
 """Both forms of a family in a group. SQLite's limit is 10^9 for a row (https://sqlite.org/limits.html)."""
-
-_QUICK_BYTES: Final = 1 << 20
-"""What a change may replace or remove without waiting, in both forms: freeing it takes 4 ms a MiB."""
 
 _BYTES_IN_ROW: Final = 16 << 10
 """Both forms of a family that stay in its row, on up to four pages beside it that a search has to read."""
@@ -104,6 +88,26 @@ _PAGES_GIVEN_BACK_WAITING: Final = 256
 _Row: TypeAlias = tuple[str, int, int, str, str, int, int, float, int, int | None, int, int]
 
 
+class _StoredRow(NamedTuple):
+    """What the push's own group has under a name already: `paged` if its hashes are in pages.
+
+    `large` is where its bodies are, None if they are in its row; `series` is how many it has; `bytes` is how large both
+    bodies are (0 in a PUT, to which the group's row tells it).
+    """
+
+    header: int
+    type: MetricType
+    help: str
+    unit: str
+    legacy: bool
+    suspect: bool
+    typed_at_seconds: float
+    paged: bool
+    large: int | None
+    series: int
+    bytes: int
+
+
 class Prepared:
     """A change with all that can be done about it before the lock.
 
@@ -116,20 +120,6 @@ class Prepared:
     def __init__(self, change: Change) -> None:
         self.change = change
         self.series = PushedSeries(change) if isinstance(change, Push) else None
-
-
-class Rules(NamedTuple):
-    """What a change has to respect.
-
-    Attributes:
-        own: The gateway's own families.
-        limits: How much may be stored.
-        may_wait: Whether the caller may be kept waiting; else only what is quick is done.
-    """
-
-    own: OwnFamilies
-    limits: Limits
-    may_wait: bool
 
 
 def apply_change(db: sqlite3.Connection, prepared: Prepared, rules: Rules) -> RequestError | None:
@@ -171,36 +161,16 @@ def give_back_space(db: sqlite3.Connection, *, may_wait: bool) -> None:
 def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules) -> RequestError | None:
     found = db.execute(_FIND_GROUP, (push.key.key,)).fetchone()
     group_id, shape, size, pushed_at = found or (NO_GROUP, None, 0, 0.0)
-    if push.yields_after_seconds is not None and pushed_at > push.yields_after_seconds:
-        return OvertakenError(pushed_at)
-    shapes = shapes_of(db, push.key.job)
-    own_shape = shape or json.dumps(push.key.shape, ensure_ascii=False, separators=(",", ":"))
+    if (later := overtaken(push, pushed_at)) is not None:
+        return later
     if push.replace:
-        _check_quick(size, rules)
+        check_quick(size, rules)
     stored = _stored_rows(db, push, group_id)
     replaced = size if push.replace else sum(row.bytes for row in stored.values())
-    _check_quick(replaced, rules)
-    conflicts = Conflicts()
-    growth = Totals(
-        int(group_id == NO_GROUP),
-        len(push.families) - len(stored),
-        series.count - sum(row.series for row in stored.values()),
-    )
-    refusal = (
-        series.refusal
-        or _beyond_limits(series, None if shape else own_shape, shapes, rules.limits.shapes_per_job)
-        or exceeded(db, growth, rules.limits)
-    )
-    if refusal is None:
-        others = [other for other in shapes if other != own_shape]
-        try:
-            conflicts = find_conflicts(
-                db, push, group_id=group_id, stored=stored, series=series, shapes=others, own=rules.own
-            )
-            if push.checked and conflicts.findings:
-                refusal = InconsistentPushError(conflicts.findings.reasons())
-        except LimitError as error:
-            refusal = error
+    check_quick(replaced, rules)
+    beside = Beside(group_id == NO_GROUP, shape, stored, shapes_of(db, push.key.job))
+    lookups = SqliteLookups(db, job=push.key.job, group_id=group_id)
+    refusal, suspects, growth = judge(lookups, push, series, beside=beside, rules=rules)
     if refusal is not None:
         if push.yields_after_seconds is None:
             _fail(db, push, str(refusal), rules.limits)
@@ -208,35 +178,18 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
     now = push.received_at_seconds
     size += sum(series.sizes) - replaced
     if group_id == NO_GROUP:
-        values = (push.key.key, push.key.job, own_shape, push.series, size, now, 0.0, "", push.key.legacy)
+        values = (push.key.key, push.key.job, shape_text(push.key), push.series, size, now, 0.0, "", push.key.legacy)
         group_id = _inserted(db, _ADD_GROUP, values)
     elif shape is None:
-        db.execute(_FIRST_PUSH, (now, push.series, size, own_shape, group_id))
+        db.execute(_FIRST_PUSH, (now, push.series, size, shape_text(push.key), group_id))
     else:
         db.execute(_TOUCH_GROUP, (now, push.series, size, group_id))
-    _store_families(db, push, group_id, stored, series, suspects=conflicts.names)
+    _store_families(db, push, group_id, stored, series, suspects=suspects)
     add_totals(db, growth)
     return None
 
 
-def _beyond_limits(
-    series: PushedSeries, new_shape: str | None, shapes: Sequence[str], shapes_per_job: int
-) -> RequestError | None:
-    largest = max(series.sizes, default=0)
-    if largest > _MAX_FAMILY_BYTES:
-        return LimitError("family-bytes", allowed=_MAX_FAMILY_BYTES, seen=largest)
-    if new_shape is not None and new_shape not in shapes and len(shapes) >= shapes_per_job:
-        return LimitError("shapes-per-job", allowed=shapes_per_job, seen=len(shapes) + 1)
-    return None
-
-
-def _check_quick(size_bytes: int, rules: Rules) -> None:
-    """Send whoever may not wait away, before anything is changed, if so much is to be freed."""
-    if size_bytes > _QUICK_BYTES and not rules.may_wait:
-        raise StoreBusyError("the group is large; replacing or removing it takes a while")
-
-
-def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str, StoredRow]:
+def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str, _StoredRow]:
     """Return what the group has: all of it if the push replaces it, else under the pushed names only."""
     if group_id == NO_GROUP:
         return {}
@@ -245,7 +198,7 @@ def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str,
     else:
         rows = (row for family in push.families for row in db.execute(_ROW, (group_id, family.name)))
     return {
-        name: StoredRow(
+        name: _StoredRow(
             header, TYPES[type_], help_, unit, bool(legacy), bool(suspect), typed_at, bool(paged), large, series, size
         )
         for name, header, type_, help_, unit, legacy, suspect, typed_at, paged, large, series, size in rows
@@ -256,10 +209,10 @@ def _store_families(
     db: sqlite3.Connection,
     push: Push,
     group_id: int,
-    stored: Mapping[str, StoredRow],
+    stored: Mapping[str, _StoredRow],
     series: PushedSeries,
     *,
-    suspects: set[str],
+    suspects: Set[str],
 ) -> None:
     times = push.family_times or {}
     bodies, rows, removed = [], [], []
@@ -298,7 +251,7 @@ def _store_families(
 
 
 def _store_bodies(
-    db: sqlite3.Connection, family: StoredFamily, row: StoredRow | None
+    db: sqlite3.Connection, family: StoredFamily, row: _StoredRow | None
 ) -> tuple[int | None, bytes | None, bytes | None]:
     """Store bodies that are large, or were; return where they are, or else what they are, for the family's row."""
     large = None if row is None else row.large
@@ -309,13 +262,13 @@ def _store_bodies(
     if large is None:
         large = _inserted(db, _ADD_LARGE, ())
     db.execute(_REPLACE_LARGE, (text, metrics, large))
-    if len(text) + len(metrics) > _QUICK_BYTES:
+    if len(text) + len(metrics) > QUICK_BYTES:
         # sqlite3 keeps statements, and a statement keeps copies of what it was last given: 64 MB after such a family.
         db.execute(_REPLACE_LARGE, (b"", b"", _NO_BODY))
     return large, None, None
 
 
-def _store_pages(db: sqlite3.Connection, group_id: int, stored: Mapping[str, StoredRow], series: PushedSeries) -> None:
+def _store_pages(db: sqlite3.Connection, group_id: int, stored: Mapping[str, _StoredRow], series: PushedSeries) -> None:
     """Replace the hashes that stand in pages: of `stored`, which the push replaces or removes, and of the push."""
     for name, row in stored.items():
         if row.paged:
@@ -324,7 +277,7 @@ def _store_pages(db: sqlite3.Connection, group_id: int, stored: Mapping[str, Sto
         db.executemany(_ADD_HASHES, [(group_id, name, first, hashes) for first, hashes in pages])
 
 
-def _same_header(row: StoredRow, family: StoredFamily) -> bool:
+def _same_header(row: _StoredRow, family: StoredFamily) -> bool:
     return (
         row.type is family.type and row.help == family.help and row.unit == family.unit and row.legacy is family.legacy
     )
@@ -348,16 +301,16 @@ def _fail(db: sqlite3.Connection, change: Push | Refusal, reason: str, limits: L
     row = db.execute(_FIND_GROUP, (key.key,)).fetchone()
     if row is not None:
         db.execute(_FAIL_GROUP, (at_seconds, reason, row[0]))
-    elif exceeded(db, _ONE_GROUP, limits) is None:
+    elif exceeded(ONE_GROUP, limits, lambda: read_totals(db)) is None:
         db.execute(_ADD_GROUP, (key.key, key.job, None, change.series, 0, 0.0, at_seconds, reason, key.legacy))
-        add_totals(db, _ONE_GROUP)
+        add_totals(db, ONE_GROUP)
 
 
 def _delete(db: sqlite3.Connection, key: GroupingKey, rules: Rules) -> None:
     row = db.execute(_FIND_GROUP, (key.key,)).fetchone()
     if row is None:
         return
-    _check_quick(row[2], rules)
+    check_quick(row[2], rules)
     gone = group_totals(db, row[0])
     headers = [header for (header,) in db.execute("SELECT DISTINCT header FROM families WHERE group_id = ?", row[:1])]
     db.executemany(_REMOVE_LARGE, db.execute(_LARGE_OF_GROUP, row[:1]).fetchall())

@@ -15,9 +15,9 @@ import pytest
 
 from pushgateway.limits import Limits
 from pushgateway.model import Change, Delete, GroupingKey, MetricType, Push, Refusal
-from pushgateway.storage import schema, sqlite_checks, sqlite_twins, sqlite_writes
-from pushgateway.storage.sqlite_checks import OwnFamilies
-from pushgateway.storage.sqlite_writes import Prepared, Rules, apply_change
+from pushgateway.storage import schema, sqlite_lookups, sqlite_writes
+from pushgateway.storage.checks import OwnFamilies, Rules
+from pushgateway.storage.sqlite_writes import MAX_FAMILY_BYTES, Prepared, apply_change
 from tests.contract.values import family, key, push
 
 FEW, MANY = 10, 100_000
@@ -73,7 +73,11 @@ def steps(db: sqlite3.Connection, change: Change) -> int:
     db.execute("BEGIN IMMEDIATE")
     db.set_progress_handler(tick, 1)
     try:
-        apply_change(db, Prepared(change), Rules(OwnFamilies({"own": MetricType.GAUGE}), Limits(), may_wait=False))
+        apply_change(
+            db,
+            Prepared(change),
+            Rules(OwnFamilies({"own": MetricType.GAUGE}), Limits(), may_wait=False, family_bytes=MAX_FAMILY_BYTES),
+        )
     finally:
         db.set_progress_handler(None, 0)
         db.execute("ROLLBACK")
@@ -135,7 +139,7 @@ def test_no_scans(databases: tuple[sqlite3.Connection, sqlite3.Connection]) -> N
     db.execute("ANALYZE")
     statements = [
         sql
-        for module in (sqlite_writes, sqlite_checks, sqlite_twins)
+        for module in (sqlite_writes, sqlite_lookups)
         for sql in vars(module).values()
         if isinstance(sql, str) and re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)\b", sql)
     ]
@@ -155,7 +159,12 @@ def stored_series(path: Path, count: int) -> sqlite3.Connection:
     group = key("a", l="1")
     change = push(group, family("x", group=group, series=tuple({"n": str(n)} for n in range(count))))
     db.execute("BEGIN")
-    assert apply_change(db, Prepared(change), Rules(OwnFamilies({}), Limits(), may_wait=True)) is None
+    assert (
+        apply_change(
+            db, Prepared(change), Rules(OwnFamilies({}), Limits(), may_wait=True, family_bytes=MAX_FAMILY_BYTES)
+        )
+        is None
+    )
     db.execute("COMMIT")
     return db
 

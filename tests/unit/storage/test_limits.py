@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from pushgateway.errors import LimitError
-from pushgateway.storage import StatusBoard, open_store, prepare_store, sqlite_writes
+from pushgateway.storage import StatusBoard, open_store, prepare_store, sqlite
 from tests.contract.values import family, key, push
 
 
 def test_family_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A family that SQLite could not hold in a row is refused by its size, and the store goes on."""
-    monkeypatch.setattr(sqlite_writes, "_MAX_FAMILY_BYTES", 10_000)
+    monkeypatch.setattr(sqlite, "MAX_FAMILY_BYTES", 10_000)
     board = StatusBoard()
     store = open_store(prepare_store(f"sqlite:{tmp_path}/x.db").url, board=board, own={})
     with pytest.raises(LimitError) as raised:

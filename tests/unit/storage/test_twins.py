@@ -11,9 +11,9 @@ import pytest
 
 from pushgateway.errors import InconsistentPushError, LimitError, StoreBusyError, WouldBlockError
 from pushgateway.model import Delete, Form, Push, Wipe
-from pushgateway.storage import StatusBoard, Ticket, open_store, prepare_store, sqlite_twins
+from pushgateway.storage import StatusBoard, Ticket, open_store, prepare_store, series, twins
+from pushgateway.storage.series import HASHES_IN_ROW, PushedSeries
 from pushgateway.storage.sqlite import SqliteStore
-from pushgateway.storage.sqlite_twins import HASHES_IN_ROW, PushedSeries
 from tests.contract.values import family, key, push
 
 LABELS = [f"l{number:02}" for number in range(20)]
@@ -49,7 +49,7 @@ def wide(count: int) -> Push:
 
 def test_much_is_projected_before_the_lock(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push to be compared with many shapes waits where that is allowed, and does the work before its turn."""
-    monkeypatch.setattr(sqlite_twins, "_PROJECTIONS_UNDER_LOCK", 50)
+    monkeypatch.setattr(series, "_PROJECTIONS_UNDER_LOCK", 50)
     put_shapes(store, *LABELS)
     with pytest.raises(WouldBlockError):
         store.apply(wide(10), None)
@@ -71,7 +71,7 @@ def test_much_is_projected_before_the_lock(store: SqliteStore, monkeypatch: pyte
 
 def test_shapes_that_come_while_a_push_waits(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few new shapes are looked at under the lock; for many the push is to come again, and nothing of it is stored."""
-    monkeypatch.setattr(sqlite_twins, "_PROJECTIONS_UNDER_LOCK", 50)
+    monkeypatch.setattr(series, "_PROJECTIONS_UNDER_LOCK", 50)
     monkeypatch.setattr(store, "_shapes", lambda job: [])
     put_shapes(store, "l00", value="3")
     with pytest.raises(InconsistentPushError):
@@ -84,7 +84,7 @@ def test_shapes_that_come_while_a_push_waits(store: SqliteStore, monkeypatch: py
 
 def test_look_ups_are_limited(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push that would take too many look-ups under the lock is refused, checked or not, and that is noted."""
-    monkeypatch.setattr(sqlite_twins, "_LOOK_UPS", 30)
+    monkeypatch.setattr(twins, "_LOOK_UPS", 30)
     put_shapes(store, *LABELS[:10])
     for number in range(40):
         group = key("a", l00=str(number))
@@ -98,7 +98,7 @@ def test_look_ups_are_limited(store: SqliteStore, monkeypatch: pytest.MonkeyPatc
 
 def test_shapes_with_few_groups_are_looked_at_whole(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many keys a shape would have, no more is looked up than it has groups; twins are found all the same."""
-    monkeypatch.setattr(sqlite_twins, "_LOOK_UPS", 50)
+    monkeypatch.setattr(twins, "_LOOK_UPS", 50)
     put_shapes(store, *LABELS, value="500")
     store.apply(wide(400), Ticket())
     for name in LABELS:
@@ -109,7 +109,7 @@ def test_shapes_with_few_groups_are_looked_at_whole(store: SqliteStore, monkeypa
 
 def test_projections_are_limited(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push of very many series to be compared with very many shapes is refused before it takes the lock for long."""
-    monkeypatch.setattr(sqlite_twins, "_PROJECTIONS", 10_000)
+    monkeypatch.setattr(series, "_PROJECTIONS", 10_000)
     put_shapes(store, *LABELS)
     with pytest.raises(LimitError, match="twin-projections"):
         store.apply(wide(100), Ticket())

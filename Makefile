@@ -14,6 +14,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export npm_config_cache := $(CURDIR)/.venv/cache/npm
 # The machine's own programs come first.
 export PATH := $(PATH):$(CURDIR)/.venv/bin:$(CURDIR)/.venv/debian/usr/bin
+POSTGRES := postgresql-15 postgresql-client-15 pgbouncer
+POSTGRES_LIBRARIES := libc-ares2 libevent-2.1-7 libicu72 libldap-2.5-0 libpq5 libsasl2-2 libxml2
 
 PIP := .venv/bin/python -m pip install --quiet --constraint tests/constraints.txt
 # A test that hangs ends its suite, with the stacks of all threads; the longest takes about two minutes.
@@ -57,10 +59,10 @@ types: .venv/.dev ## Check types
 layers: .venv/.dev ## Check who imports whom
 	@.venv/bin/lint-imports --no-logo
 
-unit contract project: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
+unit project: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
 
-sdk integration e2e: .venv/.dev programs ## The same, for suites that need a running gateway
+contract sdk integration e2e: .venv/.dev programs ## The same, for suites that need a running gateway or database
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
 
 soak: .venv/.dev programs ## Run the long forms of tests
@@ -100,11 +102,11 @@ clean: ## Remove what make has made; stored metrics stay
 
 .venv/.dev: $(PINS) | .venv/bin/pip
 	@echo 'Installing the gateway and the tools for its tests into .venv'
-	@$(PIP) --editable '.[gateway,dev]'
+	@$(PIP) --editable '.[gateway,postgres,dev]'
 	@touch .venv/.gateway $@
 
-# What the tests talk to. Prometheus and the original Pushgateway are unpacked from Debian's packages and not installed:
-# that needs no root and starts no service. A program that cannot be had makes its tests skip, with CI=true fail.
+# What the tests talk to. Prometheus, the original Pushgateway and PostgreSQL are unpacked from Debian's packages and not
+# installed: that needs no root and starts no service. A program that cannot be had makes its tests skip, with CI=true fail.
 programs: .venv/.dev
 	@command -v curl >/dev/null || $(call apt_install,curl) || echo 'make: no curl; try: apt-get install curl'
 	@command -v openssl >/dev/null || $(call apt_install,openssl) || echo 'make: no openssl; try: apt-get install openssl'
@@ -114,11 +116,15 @@ programs: .venv/.dev
 	@{ command -v prometheus && command -v promtool && command -v prometheus-pushgateway; } >/dev/null \
 	    || $(MAKE) --no-print-directory .venv/debian \
 	    || echo 'make: no Prometheus; try: apt-get install prometheus prometheus-pushgateway'
+	@$(MAKE) --no-print-directory .venv/postgres \
+	    || echo 'make: no PostgreSQL; try: apt-get install postgresql-15 pgbouncer'
 
 APT_PRIVATE := -o APT::Sandbox::User=root -o Dir::State::Lists="$(CURDIR)/.venv/apt" -o Dir::Cache="$(CURDIR)/.venv/cache/apt"
-.venv/debian:
+.venv/debian: UNPACKED := prometheus prometheus-pushgateway
+.venv/postgres: UNPACKED := $(POSTGRES) $(POSTGRES_LIBRARIES)
+.venv/debian .venv/postgres:
 	@mkdir -p .venv/apt/partial .venv/cache/apt/archives/partial $@.part
 	@apt-get -qq $(APT_PRIVATE) update || true
-	@cd $@.part && apt-get -qq $(APT_PRIVATE) download prometheus prometheus-pushgateway
+	@cd $@.part && apt-get -qq $(APT_PRIVATE) download $(UNPACKED)
 	@for package in $@.part/*.deb; do dpkg-deb --extract "$$package" $@.part; done
 	@mv $@.part $@

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.harness import Gateway, Original, Service
+from tests.postgres import PgBouncer, Postgres
 from tests.rows import FLAG_SETS, PREFIXES
 
 
@@ -25,6 +26,20 @@ def original() -> Iterator[Original]:
     """The Go Pushgateway with both optional APIs, shared by the tests of a module."""
     with Original("--web.enable-admin-api", "--web.enable-lifecycle") as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server that all tests share; each makes a database of its own."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+    """A pgbouncer in transaction mode before that server."""
+    with PgBouncer(postgres) as pooler:
+        yield pooler
 
 
 class Pool:

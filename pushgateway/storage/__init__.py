@@ -7,18 +7,21 @@
     schema.py   tables, version, migrations
     checks.py   what a push is decided by, whatever the database: with series.py, twins.py, growth.py over lookups.py
     sqlite.py   `SqliteStore`; its docstring lists the modules it is made of
+    postgres.py `PostgresStore`; the same. Imported when it is used: psycopg comes with an extra
 
 The process that starts the workers calls `prepare_store`; each worker calls `open_store` with the URL of the result.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Final
 
-from pushgateway.errors import CommandError, ConfigError
+from pushgateway.errors import CommandError, ConfigError, StartError
 from pushgateway.limits import Limits
 from pushgateway.model import MetricType
 from pushgateway.storage.base import Store, Ticket
@@ -39,6 +42,7 @@ __all__ = [
     "Ticket",
     "check_copy",
     "copy_store",
+    "is_shared",
     "join_store",
     "open_store",
     "parse_url",
@@ -51,21 +55,28 @@ _STANDARD: Final = Limits()
 _MEMORY: Final = "memory:"
 _SQLITE: Final = "sqlite:"
 _SETTING: Final = "--storage.url"
-_EXPECTED: Final = "expected sqlite:FILE, sqlite:///absolute/FILE or memory:"
+_POSTGRES: Final = ("postgresql://", "postgres://")
+_EXPECTED: Final = "expected sqlite:FILE, sqlite:///absolute/FILE, postgresql://... or memory:"
+
+
+def is_shared(url: str) -> bool:
+    """Return whether a storage URL names a database that several gateways may use: ``postgresql://...``."""
+    return url.startswith(_POSTGRES)
 
 
 def parse_url(url: str) -> str:
-    """Return the file that a storage URL names, "" for ``memory:``.
+    """Return the file that a storage URL names, "" for ``memory:`` and ``postgresql://...``, which name none.
 
     Args:
         url: ``sqlite:F`` (relative to the working directory), ``sqlite:/abs`` or ``sqlite:///abs``, which are the same,
-            also with more slashes (SQLAlchemy wants four), or ``memory:``. What follows the scheme is taken as it is,
-            without percent-decoding.
+            also with more slashes (SQLAlchemy wants four), ``memory:``, ``postgresql://...`` or ``postgres://...``.
+            What follows sqlite: is taken as it is, without percent-decoding; what libpq makes of the last two is
+            looked at when the store is prepared.
 
     Raises:
         ConfigError: It is none of these.
     """
-    if url == _MEMORY:
+    if url == _MEMORY or is_shared(url):
         return ""
     if not url.startswith(_SQLITE):
         raise ConfigError(_SETTING, f"unknown storage {shown(url)}; {_EXPECTED}")
@@ -79,7 +90,7 @@ def parse_url(url: str) -> str:
     return path
 
 
-def prepare_store(url: str) -> PreparedStore:
+def prepare_store(url: str, *, password_file: str = "") -> PreparedStore:
     """Create a database, or check one and bring it up to date; call it once, before the workers start.
 
     Never call it in a process that has a store open on the file: it reads the file itself, and SQLite's locks are gone
@@ -87,6 +98,7 @@ def prepare_store(url: str) -> PreparedStore:
 
     Args:
         url: See `parse_url`.
+        password_file: Holds the password of a database server; "" if there is none.
 
     Returns:
         What the workers open; its `cleanup` is to be called at exit.
@@ -95,11 +107,20 @@ def prepare_store(url: str) -> PreparedStore:
         ConfigError: The URL names no store.
         StartError: The store cannot be used; nothing that is not ours has been touched. See `prepare_file`.
     """
+    if is_shared(url):
+        return PreparedStore(url, problem=_postgres().prepare_database(url, password_file))
     path = parse_url(url)
     return prepare_file(path) if path else prepare_temporary()
 
 
-def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], limits: Limits = _STANDARD) -> Store:
+def open_store(
+    url: str,
+    *,
+    board: StatusBoard,
+    own: Mapping[str, MetricType],
+    limits: Limits = _STANDARD,
+    password_file: str = "",
+) -> Store:
     """Open a prepared store in a worker, after the fork and before it serves, since that may take 5 seconds.
 
     Never fails: the store does, when it is used, and tries again.
@@ -109,10 +130,14 @@ def open_store(url: str, *, board: StatusBoard, own: Mapping[str, MetricType], l
         board: Made before the fork.
         own: Names and types of the gateway's own families, also of those without series yet.
         limits: How much may be stored: `shapes_per_job`, `groups`, `families`, `series`.
+        password_file: As in `prepare_store`.
 
     Raises:
-        ConfigError: The URL names no file.
+        ConfigError: The URL names no store that could be opened.
     """
+    if is_shared(url):
+        shared: Store = _postgres().open_database(url, password_file, board=board, own=own, limits=limits)
+        return shared
     path = parse_url(url)
     if not path:
         raise ConfigError(_SETTING, f"{_MEMORY} has to be prepared first")
@@ -150,3 +175,18 @@ def join_store(
         yield store
     finally:
         store.close()
+
+
+def _postgres() -> ModuleType:
+    """Return the module `postgres`, which needs psycopg.
+
+    Raises:
+        StartError: psycopg, which comes with an extra, is not installed.
+    """
+    try:
+        # Not at the top: most gateways have no psycopg, and need none.
+        return importlib.import_module("pushgateway.storage.postgres")
+    except ImportError as error:
+        raise StartError(
+            f"a store in PostgreSQL needs psycopg ({error}); run: pip install 'pymetrics-pushgateway[gateway,postgres]'"
+        ) from error

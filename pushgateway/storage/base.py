@@ -50,11 +50,14 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from pushgateway.model import Change, Form, GroupContents, Snapshot, Totals
 
-__all__ = ["Store", "Ticket"]
+__all__ = ["UNKNOWN_OUTCOME", "Store", "Ticket"]
+
+UNKNOWN_OUTCOME: Final = "whether the change was stored is unknown"
+"""Part of the reason of a `StoreUnwritableError` where the change may have been stored all the same."""
 
 
 class _State(enum.Enum):

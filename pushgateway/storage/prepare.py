@@ -60,10 +60,12 @@ class PreparedStore:
     Attributes:
         url: What `open_store` takes in the workers.
         temporary: What `cleanup` removes; None for a database that stays.
+        problem: Why a database server could not be asked yet, which the workers will do; "" if all is ready.
     """
 
     url: str
     temporary: TemporaryDirectory | None = None
+    problem: str = ""
 
     def cleanup(self) -> None:
         """Remove a temporary database; call it when all workers have ended."""

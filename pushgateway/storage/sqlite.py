@@ -31,9 +31,9 @@ from pushgateway.errors import (
 )
 from pushgateway.limits import Limits
 from pushgateway.model import Change, Form, GroupContents, MetricType, Snapshot, Totals
-from pushgateway.storage.base import Ticket
+from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket
 from pushgateway.storage.checks import OwnFamilies, Rules
-from pushgateway.storage.sqlite_errors import FAILURES, UNKNOWN_OUTCOME, Doing, translate
+from pushgateway.storage.sqlite_errors import FAILURES, Doing, translate
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
 from pushgateway.storage.sqlite_lookups import shapes_of
 from pushgateway.storage.sqlite_reads import read_groups, read_snapshot

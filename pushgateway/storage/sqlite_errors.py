@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from pushgateway.errors import StoreBusyError, StoreError, StoreUnreadableError, StoreUnwritableError
+from pushgateway.storage.base import UNKNOWN_OUTCOME
 from pushgateway.storage.schema import SchemaError
 
-__all__ = ["FAILURES", "UNKNOWN_OUTCOME", "Doing", "translate"]
+__all__ = ["FAILURES", "Doing", "translate"]
 
 FAILURES: Final = (sqlite3.DatabaseError, OSError, SchemaError, ValueError, LookupError, TypeError)
 """What `translate` is for. The last three come of rows that make no sense: a damaged page may still look like one."""
@@ -50,8 +51,6 @@ _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQ
 _OURS: Final = frozenset({sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE})
 # After these a commit may have reached the disk or not: the log was written, and flushing it failed.
 _MAY_HAVE_COMMITTED: Final = frozenset({sqlite3.SQLITE_IOERR})
-UNKNOWN_OUTCOME: Final = "whether the change was stored is unknown"
-"""Part of the reason where a change may have been stored all the same."""
 
 
 def translate(error: Exception, path: str, doing: Doing) -> StoreError | None:

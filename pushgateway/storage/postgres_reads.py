@@ -1,0 +1,129 @@
+"""How does one state of the store become a snapshot on PostgreSQL?
+
+In a transaction that sees one state from its first statement on (REPEATABLE READ), and neither waits for writers nor
+keeps them waiting. The server puts the bodies of a family together, in the order of their groups; a second round trip
+is needed only for families that conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, Snapshot
+from pushgateway.rules import suffix_rivals
+from pushgateway.storage.postgres_connections import Statement, Transaction
+from pushgateway.storage.postgres_schema import VERSION, identity
+from pushgateway.storage.schema import TYPES, SchemaError, newer
+
+__all__ = ["READING", "read_groups", "read_snapshot", "read_version"]
+
+READING: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+"""The mode of a transaction that reads one state."""
+
+_VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1"
+_GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason FROM pushgateway_groups ORDER BY key"
+_HEADERS: Final = """
+    SELECT name, type, help, unit, max(pushed_at) FROM pushgateway_families GROUP BY name, type, help, unit
+    ORDER BY name, max(pushed_at), help, unit
+"""
+_BODIES: Final = {
+    form: f"""
+        SELECT f.name, array_agg(f.{column} ORDER BY g.key)
+        FROM pushgateway_families f JOIN pushgateway_groups g ON g.id = f.group_id GROUP BY f.name
+    """  # noqa: S608 - one of two columns
+    for form, column in ((Form.TEXT, "text"), (Form.METRICS, "metrics"))
+}
+_SUSPECTS: Final = """
+    SELECT DISTINCT f.name, f.type FROM pushgateway_suspects s
+    JOIN pushgateway_families f ON f.group_id = s.group_id AND f.name_id = s.name_id
+"""
+_BLOCK: Final = "f.name, f.type, f.help, f.metrics, g.key, f.pushed_at, f.typed_at, f.suspect, f.unit"
+_BLOCKS: Final = f"""
+    SELECT {_BLOCK} FROM pushgateway_families f JOIN pushgateway_groups g ON g.id = f.group_id
+    WHERE f.name_id = ANY(%b::bytea[]) ORDER BY f.name, g.key
+"""  # noqa: S608 - the constant above
+_CONTENTS: Final = f"""
+    SELECT {_BLOCK} FROM pushgateway_groups g JOIN pushgateway_families f ON f.group_id = g.id ORDER BY g.key, f.name
+"""  # noqa: S608 - the constant above
+
+
+def read_snapshot(transaction: Transaction, form: Form) -> Snapshot:
+    """Return all families, all groups, and apart from them what suspects concern.
+
+    Raises:
+        SchemaError: A newer release has changed the layout.
+    """
+    version, groups, headers, bodies, suspects = transaction.ask(
+        *(Statement(sql) for sql in (_VERSION, _GROUPS, _HEADERS, _BODIES[form], _SUSPECTS))
+    )
+    _check(version)
+    contested = _contested_names((name, type_) for name, type_ in suspects)
+    # Of the headers of one name the last is the one that was pushed last.
+    newest = {name: (TYPES[type_], help_.decode(), unit.decode()) for name, type_, help_, unit, _ in headers}
+    found = dict(bodies)
+    views = [
+        FamilyView(text, type_, help_, found[name], unit)
+        for name, (type_, help_, unit) in newest.items()
+        for text in [name.decode()]
+        if text not in contested
+    ]
+    blocks: list[tuple[Any, ...]] = []
+    if contested:
+        (blocks,) = transaction.ask(Statement(_BLOCKS, ([identity(name) for name in contested],)))
+    return Snapshot(views, [_group(row) for row in groups], [_block(row) for row in blocks])
+
+
+def read_version(transaction: Transaction) -> None:
+    """Read next to nothing.
+
+    Raises:
+        SchemaError: A newer release has changed the layout.
+    """
+    _check(*transaction.ask(Statement(_VERSION)))
+
+
+def read_groups(transaction: Transaction) -> Sequence[GroupContents]:
+    """Return all groups with their families.
+
+    Raises:
+        SchemaError: A newer release has changed the layout.
+    """
+    version, groups, contents = transaction.ask(*(Statement(sql) for sql in (_VERSION, _GROUPS, _CONTENTS)))
+    _check(version)
+    families: dict[str, list[FamilyBlock]] = {}
+    for row in contents:
+        block = _block(row)
+        families.setdefault(block.group, []).append(block)
+    return [GroupContents(group, families.get(group.key, ())) for group in map(_group, groups)]
+
+
+def _check(rows: Sequence[tuple[Any, ...]]) -> None:
+    found = rows[0][0] if rows else 0
+    if found != VERSION:
+        raise SchemaError(newer(found, VERSION))
+
+
+def _contested_names(suspects: Iterable[tuple[bytes, int]]) -> set[str]:
+    """Return the names of suspects and all that could collide with them by suffix.
+
+    One step is enough: of two families that conflict at least one is suspect.
+    """
+    names: set[str] = set()
+    for encoded, code in suspects:
+        name = encoded.decode()
+        names.add(name)
+        names.update(rival for rival, _ in suffix_rivals(name, TYPES[code]))
+    return names
+
+
+def _group(row: tuple[Any, ...]) -> Group:
+    key, series, pushed_at, failed_at, reason = row
+    return Group(key.decode(), series, pushed_at, failed_at, reason.decode())
+
+
+def _block(row: tuple[Any, ...]) -> FamilyBlock:
+    name, code, help_, body, key, pushed_at, typed_at, suspect, unit = row
+    return FamilyBlock(
+        name.decode(), TYPES[code], help_.decode(), body, key.decode(), pushed_at, typed_at, suspect, unit.decode()
+    )

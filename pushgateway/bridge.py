@@ -4,7 +4,8 @@ The loop reads a whole request, and then one of five lanes answers it:
 
 - INLINE, on the loop itself: health, and small writes, which take the writers' lock only if it is free. If it is not,
   the application raises WouldBlockError before it has stored anything, and the WRITER lane calls it again.
-- WRITER, one thread: whoever has to wait for other writers. Wipes too.
+- WRITER, one thread: whoever has to wait for other writers. Wipes too. With a store that is not called on the loop, as
+  one on a database server, all small writes, in `threads` threads.
 - BULK, one thread: bodies that take up to a second to parse.
 - GIANT, one thread: bodies that take longer, so that BULK has none before it. Over all workers there is one at a time,
   since it takes as much memory as may be taken.
@@ -134,9 +135,7 @@ def choose_lane(
             return Lane.GIANT
         if body_bytes > (min(inline_bytes, _SMALL_ENCODED_BYTES) if encoded else inline_bytes):
             return Lane.BULK
-        if inline_store:
-            return Lane.INLINE
-        return Lane.BULK if encoded else Lane.POOL
+        return Lane.INLINE if inline_store else Lane.WRITER
     # A body could be a bomb, whoever it is sent to.
     plain = inline_store and body_bytes == 0 and not encoded
     if plain and path in (f"{route_prefix}/-/healthy", f"{route_prefix}/-/ready"):
@@ -274,7 +273,7 @@ class Bridge:
         self._route_prefix = route_prefix.encode().decode("latin-1")
         self._waiting_bytes = 0  # bodies of unfinished jobs; those of clients that have gone are counted nowhere else
         self._lanes = {
-            Lane.WRITER: _Threads(Lane.WRITER, count=1),
+            Lane.WRITER: _Threads(Lane.WRITER, count=1 if inline_store else threads),
             Lane.BULK: _Threads(Lane.BULK, count=1),
             Lane.GIANT: _Threads(Lane.GIANT, count=1),
             Lane.POOL: _Threads(Lane.POOL, count=threads),
@@ -287,6 +286,8 @@ class Bridge:
             Lane.POOL: None,
         }
         self._room_bytes = {Lane.INLINE: limits.inline_bytes, Lane.BULK: _BULK_BYTES}
+        if not inline_store:
+            self._room_bytes[Lane.WRITER] = _BULK_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.

@@ -179,11 +179,27 @@ OPTIONS: tuple[Option, ...] = (
         note="The original has no such flag.",
     ),
     Option(
+        "web.replica",
+        Kind.TEXT,
+        "",
+        "The label replica of the gateway's own metrics, where several gateways share a database.",
+        metavar="NAME",
+        note="Defaults to the host name with postgresql://..., else to none. The original has no such flag.",
+    ),
+    Option(
         "storage.url",
         Kind.TEXT,
         "sqlite:pushgateway.db",
-        "Where groups are kept: sqlite:FILE, or memory: for a temporary database that goes at exit.",
+        "Where groups are kept: sqlite:FILE, postgresql://..., or memory: for a temporary database that goes at exit.",
         metavar="URL",
+        note="The original has no such flag.",
+    ),
+    Option(
+        "storage.password-file",
+        Kind.TEXT,
+        "",
+        "File that holds the password for --storage.url=postgresql://..., read for each connection.",
+        metavar="FILE",
         note="The original has no such flag.",
     ),
     Option(
@@ -301,7 +317,9 @@ class Config:
         disable_consistency_check: Whether conflicting pushes are stored (202).
         enable_utf8_names: Whether metric and label names may have any characters.
         lenient_line_endings: Whether CRLF and a missing last line feed are accepted.
+        replica: The label of that name on the gateway's own metrics; "" for the default.
         storage_url: Where the groups are kept.
+        storage_password_file: Holds the password of the database server; "" if there is none.
         persistence_file: As given; "" if it was not. `storage_url` includes it already.
         persistence_interval_given: Whether to say that it has no effect.
         workers: Worker processes.
@@ -324,7 +342,9 @@ class Config:
     disable_consistency_check: bool = False
     enable_utf8_names: bool = False
     lenient_line_endings: bool = False
+    replica: str = ""
     storage_url: str = "sqlite:pushgateway.db"
+    storage_password_file: str = ""
     persistence_file: str = ""
     persistence_interval_given: bool = False
     workers: int = 2
@@ -366,7 +386,9 @@ def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> 
         disable_consistency_check=one["push.disable-consistency-check"] == "true",
         enable_utf8_names=one["push.enable-utf8-names"] == "true",
         lenient_line_endings=one["push.lenient-line-endings"] == "true",
+        replica=one["web.replica"],
         storage_url=_storage_url(one, given),
+        storage_password_file=one["storage.password-file"],
         persistence_file=one["persistence.file"],
         persistence_interval_given="persistence.interval" in given,
         workers=int(one["web.workers"]),

@@ -45,21 +45,28 @@ def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
 class Pool:
     """Services that are started when first asked for and live until the tests end, one a kind and flag set."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
         self._stack = contextlib.ExitStack()
         self._services: dict[tuple[str, str], Service] = {}
 
     def get(self, kind: str, flags: str) -> Service:
-        """Return the service of a kind ("gateway" or "original") with a flag set of `tests.rows`."""
+        """Return the service of a kind ("gateway", "postgres" or "original") with a flag set of `tests.rows`."""
         if (kind, flags) not in self._services:
             prefix = PREFIXES.get(flags, "")
-            service = (
-                Gateway("--storage.url=memory:", *FLAG_SETS[flags], prefix=prefix)
-                if kind == "gateway"
-                else Original(*FLAG_SETS[flags], prefix=prefix)
-            )
+            service: Service
+            if kind == "original":
+                service = Original(*FLAG_SETS[flags], prefix=prefix)
+            else:
+                service = Gateway(f"--storage.url={self._storage(kind)}", *FLAG_SETS[flags], prefix=prefix)
             self._services[kind, flags] = self._stack.enter_context(service)
         return self._services[kind, flags]
+
+    def _storage(self, kind: str) -> str:
+        if kind == "gateway":
+            return "memory:"
+        server: Postgres = self._request.getfixturevalue("postgres")
+        return server.create_database()
 
     def close(self) -> None:
         """Stop them all."""
@@ -67,9 +74,9 @@ class Pool:
 
 
 @pytest.fixture(scope="session")
-def pool() -> Iterator[Pool]:
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
     """The services that all contract tests share."""
-    services = Pool()
+    services = Pool(request)
     yield services
     services.close()
 
@@ -98,5 +105,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     kinds = Counter(value for name, value in properties if name == "contract_row")
     if kinds:
         terminalreporter.write_line(
-            f"contract rows tested: {kinds['gateway']} on ours, {kinds['original']} of them on the original too"
+            f"contract rows tested: {kinds['gateway']} on ours, {kinds['postgres']} on ours with PostgreSQL, "
+            f"{kinds['original']} of them on the original too"
         )

@@ -145,13 +145,17 @@ def _body(raw: Mapping[str, Any]) -> bytes:
 
 
 def cases(file: str) -> list[Any]:
-    """Return the parameters (service, row) of a table: each row on ours, and on the original where it is the same."""
+    """Return the parameters (service, row) of a table.
+
+    Each row is for ours with each kind of store, and for the original where it is the same.
+    """
     rows = [read_row(raw) for raw in load(file)]
     sentences = [row.id for row in rows]
     assert len(set(sentences)) == len(sentences), f"{file}: an id twice: {sorted(sentences)}"
     ours = [pytest.param(("gateway", row.flags), row, id=row.id) for row in rows]
+    shared = [pytest.param(("postgres", row.flags), row, id=f"{row.id} (postgres)") for row in rows]
     theirs = [pytest.param(("original", row.flags), row, id=f"{row.id} (original)") for row in rows if not row.original]
-    return ours + theirs
+    return ours + shared + theirs
 
 
 def check_row(service: Service, row: Row) -> None:

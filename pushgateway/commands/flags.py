@@ -11,6 +11,7 @@ import click
 from pushgateway.config import OPTIONS, Kind, Option, load
 from pushgateway.errors import ConfigError
 from pushgateway.storage import parse_url
+from pushgateway.values import redact
 
 __all__ = ["given", "setting_flag", "store_file", "store_flags"]
 
@@ -56,7 +57,7 @@ def store_file(values: Mapping[str, Any], environ: Mapping[str, str]) -> str:
     url = load(given(values, _STORE), variables).storage_url
     path = parse_url(url)
     if not path:
-        raise ConfigError("--storage.url", f"nobody but its gateway can reach a store in {url}, expected sqlite:FILE")
+        raise ConfigError("--storage.url", f"{redact(url)} is no store that a command can use, expected sqlite:FILE")
     return path
 
 

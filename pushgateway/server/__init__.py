@@ -29,10 +29,11 @@ from pushgateway.server import logs
 from pushgateway.server.arbiter import Application, Arbiter
 from pushgateway.server.sockets import listen, systemd_sockets, url_of
 from pushgateway.server.supervisor import Supervisor
-from pushgateway.storage import PreparedStore, open_store, prepare_store
+from pushgateway.storage import PreparedStore, is_shared, open_store, prepare_store
 from pushgateway.storage.base import Store
 from pushgateway.storage.status import StatusBoard
 from pushgateway.telemetry import Telemetry
+from pushgateway.values import redact
 from pushgateway.web import create_app
 from pushgateway.webconfig import Source
 
@@ -66,7 +67,7 @@ def run(config: Config) -> int:
 def _start(config: Config) -> int:
     web_config = Source(config.web_config_file) if config.web_config_file else None
     sockets = systemd_sockets() if config.systemd_socket else listen(config.listen_addresses)
-    prepared = prepare_store(config.storage_url)
+    prepared = prepare_store(config.storage_url, password_file=config.storage_password_file)
     try:
         return _serve(config, sockets, prepared, web_config)
     finally:
@@ -75,7 +76,7 @@ def _start(config: Config) -> int:
 
 def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedStore, web_config: Source | None) -> int:
     """Serve until stopped; ends in SystemExit, whose code is 0 or one of gunicorn's."""
-    telemetry = Telemetry()
+    telemetry = Telemetry(replica=_replica(config))
     services = _Services(
         config,
         config.limits,
@@ -101,7 +102,9 @@ def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedS
     if config.persistence_interval_given:
         log.warning("--persistence.interval has no effect: every answered push is durable")
     tls = "enabled" if web_config is not None and web_config.current.security is not None else "disabled"
-    log.info("listening", version=__version__, address=",".join(addresses), storage=prepared.url, tls=tls)
+    if prepared.problem:
+        log.error("the store cannot be reached, and will be tried again", err=prepared.problem)
+    log.info("listening", version=__version__, address=",".join(addresses), storage=redact(prepared.url), tls=tls)
     if web_config is not None and web_config.current.config.wants_http2:
         log.info("http2 is not offered: clients use HTTP/1.1", file=config.web_config_file)
     arbiter.run()
@@ -122,6 +125,11 @@ def _look(web_config: Source | None) -> None:
         log.error("web configuration cannot be used, the last good one stays", err=web_config.problem)
 
 
+def _replica(config: Config) -> str:
+    """Return what tells this gateway apart from others that use its database; "" if there can be no others."""
+    return config.replica or (socket.gethostname() if is_shared(config.storage_url) else "")
+
+
 @dataclass(frozen=True, slots=True)
 class _Services:
     """What each worker opens and makes after the fork."""
@@ -138,7 +146,13 @@ class _Services:
     throttle: Throttle | None
 
     def open(self) -> tuple[Bridge, Store]:
-        store = open_store(self.storage_url, board=self.board, own=self.telemetry.names(), limits=self.limits)
+        store = open_store(
+            self.storage_url,
+            board=self.board,
+            own=self.telemetry.names(),
+            limits=self.limits,
+            password_file=self.config.storage_password_file,
+        )
         app = create_app(
             store=store,
             telemetry=self.telemetry,

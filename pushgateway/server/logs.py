@@ -75,6 +75,8 @@ def configure(*, level: str, log_format: str) -> None:
     # Third parties speak up from warnings on; their own chatter is for debugging only.
     for name in ("gunicorn", "uvicorn", "asyncio"):
         logging.getLogger(name).setLevel(logging.INFO if level == "debug" else max(logging.WARNING, _LEVELS[level]))
+    # What it warns of is that a connection has broken, which the store tells by itself.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

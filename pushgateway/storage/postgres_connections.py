@@ -227,6 +227,7 @@ class Transaction:
         self._mode = mode
         self._patience = patience
         self._begun = False
+        self._is_stale = False
         self.committing = False
 
     def __enter__(self) -> Self:
@@ -241,10 +242,8 @@ class Transaction:
             self._begun = False
 
     def restart(self) -> None:
-        """Roll back; the next round trip begins anew."""
-        if self._begun:
-            self._run([Statement("ROLLBACK")])
-            self._begun = False
+        """Roll back and begin anew, with the next round trip."""
+        self._is_stale = True
 
     def ask(self, *statements: Statement) -> list[list[tuple[Any, ...]]]:
         """Run statements in one round trip, the first of the transaction's behind its beginning.
@@ -256,10 +255,14 @@ class Transaction:
             psycopg.Error: One of them failed; those behind it were not run.
             TooLateError: There was no answer in time.
         """
-        first = not self._begun
-        self._begun = True
-        beginning = [Statement(f"BEGIN {self._mode}"), self._settings()] if first else []
-        return self._run([*beginning, *statements])[len(beginning) :]
+        rows = self._run([*self._beginning(), *statements])
+        return rows[-len(statements) :]
+
+    def ask_last(self, *statements: Statement) -> list[list[tuple[Any, ...]]]:
+        """Do the same as `ask` and end the transaction, all in one round trip; for one that only reads."""
+        rows = self._run([*self._beginning(), *statements, Statement("COMMIT")])
+        self._begun = False
+        return rows[-len(statements) - 1 : -1]
 
     def commit(self, *statements: Statement) -> None:
         """Run the last statements and commit, in one round trip.
@@ -277,6 +280,14 @@ class Transaction:
     def warnings(self) -> list[str]:
         """What the server has warned of during the commit."""
         return self._link.warnings
+
+    def _beginning(self) -> list[Statement]:
+        """Return what has to run before anything else."""
+        if self._begun and not self._is_stale:
+            return []
+        ending = [Statement("ROLLBACK")] if self._is_stale else []
+        self._begun, self._is_stale = True, False
+        return [*ending, Statement(f"BEGIN {self._mode}"), self._settings()]
 
     def _settings(self) -> Statement:
         lock, statement, whole = (str(int(1000 * seconds)) for seconds in self._patience)

@@ -80,7 +80,7 @@ def read_version(transaction: Transaction) -> None:
     Raises:
         SchemaError: A newer release has changed the layout.
     """
-    _check(*transaction.ask(Statement(_VERSION)))
+    _check(*transaction.ask_last(Statement(_VERSION)))
 
 
 def read_groups(transaction: Transaction) -> Sequence[GroupContents]:
@@ -89,7 +89,7 @@ def read_groups(transaction: Transaction) -> Sequence[GroupContents]:
     Raises:
         SchemaError: A newer release has changed the layout.
     """
-    version, groups, contents = transaction.ask(*(Statement(sql) for sql in (_VERSION, _GROUPS, _CONTENTS)))
+    version, groups, contents = transaction.ask_last(*(Statement(sql) for sql in (_VERSION, _GROUPS, _CONTENTS)))
     _check(version)
     families: dict[str, list[FamilyBlock]] = {}
     for row in contents:

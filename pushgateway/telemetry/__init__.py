@@ -43,9 +43,11 @@ class Telemetry:
 
     Args:
         arbiter_pid: The process that counts, with its children, as the gateway; the default is this process.
+        replica: The label `replica` of every series, which tells the gateways of one database apart; "" for none.
     """
 
-    def __init__(self, *, arbiter_pid: int | None = None) -> None:
+    def __init__(self, *, arbiter_pid: int | None = None, replica: str = "") -> None:
+        self._replica = replica
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         registry = CollectorRegistry()
         self._counters: Counters = MappedCounters(Path(directory)) if directory else OwnCounters(registry)
@@ -159,7 +161,7 @@ class Telemetry:
             family = families.counter(metric) if metric.type == "counter" else families.histogram(metric)
             if family.metrics:
                 found[family.name] = family
-        return tuple(found[name] for name in sorted(found))
+        return tuple(families.of_replica(found[name], self._replica) for name in sorted(found))
 
     def fold_dead_worker(self, pid: int) -> None:
         """Add what a dead worker has counted to what all dead workers have counted, and remove its files.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from prometheus_client import Metric
@@ -16,6 +17,7 @@ __all__ = [
     "counter",
     "family",
     "histogram",
+    "of_replica",
 ]
 
 PUSH_DURATION_BUCKETS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -53,6 +55,16 @@ def histogram(metric: Metric) -> MetricFamily:
         for labels, found in sorted(buckets.items())
     )
     return family(metric.name, tuple(histograms))
+
+
+def of_replica(family: MetricFamily, replica: str) -> MetricFamily:
+    """Return a family whose series say which gateway they are of; "" leaves it as it is."""
+    if not replica:
+        return family
+    label = (("replica", replica),)
+    return replace(
+        family, metrics=tuple(metric._replace(labels=tuple(sorted(metric.labels + label))) for metric in family.metrics)
+    )
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:

@@ -42,7 +42,7 @@ def test_good_urls(url: str, path: str) -> None:
         "sqlite:a\0b",
         "memory:x",
         ":memory:",
-        "postgresql://host/db",
+        "mysql://host/db",
         "SQLITE:F",
     ],
 )

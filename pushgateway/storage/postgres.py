@@ -45,7 +45,7 @@ from pushgateway.storage.postgres_errors import (
 )
 from pushgateway.storage.postgres_reads import READING, read_groups, read_snapshot, read_version
 from pushgateway.storage.postgres_schema import set_up
-from pushgateway.storage.postgres_totals import read_totals
+from pushgateway.storage.postgres_totals import read_totals_only
 from pushgateway.storage.postgres_urls import connector
 from pushgateway.storage.postgres_writes import MAX_FAMILY_BYTES, Outcome, delete, push, read_shapes, refuse, wipe
 from pushgateway.storage.series import PushedSeries
@@ -202,7 +202,7 @@ class PostgresStore:
 
     def totals(self) -> Totals:
         """Return how much is stored; see `base.Store`."""
-        return self._read(read_totals, _SHORT)
+        return self._read(read_totals_only, _SHORT)
 
     def ping(self) -> None:
         """Read a little; see `base.Store`."""

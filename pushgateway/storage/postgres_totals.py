@@ -18,7 +18,7 @@ from pushgateway.storage.postgres_connections import Statement, Transaction
 from pushgateway.storage.postgres_lookups import TOTALS
 from pushgateway.storage.postgres_schema import totals_row
 
-__all__ = ["add_totals", "read_totals", "refused_growth"]
+__all__ = ["add_totals", "read_totals", "read_totals_only", "refused_growth"]
 
 _ADD: Final = """
     UPDATE pushgateway_totals SET groups = groups + %b, families = families + %b, series = series + %b WHERE id = %b
@@ -32,6 +32,12 @@ _NEAR: Final = 10
 def read_totals(transaction: Transaction) -> Totals:
     """Return what is stored in all."""
     (((groups, families, series),),) = transaction.ask(Statement(TOTALS))
+    return Totals(groups, families, series)
+
+
+def read_totals_only(transaction: Transaction) -> Totals:
+    """Return the same, and end the transaction."""
+    (((groups, families, series),),) = transaction.ask_last(Statement(TOTALS))
     return Totals(groups, families, series)
 
 

@@ -85,12 +85,14 @@ class Link(psycopg.Connection[Any]):
 
     Attributes:
         deadline: When to give up, on the clock of `time.monotonic`.
+        was_late: Whether it has passed without an answer; then the connection cannot be used any more.
         warnings: What the server has warned of since the list was cleared.
         made: When it was made, on the same clock.
         used: When it was used last.
     """
 
     deadline: float
+    was_late: bool
     warnings: list[str]
     made: float
     used: float
@@ -104,7 +106,7 @@ class Link(psycopg.Connection[Any]):
         """
         # No prepared statements: behind pgbouncer in transaction mode the next session does not have them.
         link = cls.connect(conninfo, autocommit=True, prepare_threshold=None)
-        link.deadline, link.warnings = float("inf"), []
+        link.deadline, link.was_late, link.warnings = float("inf"), False, []
         link.made = link.used = time.monotonic()
         link.add_notice_handler(link._note)
         return link
@@ -128,6 +130,7 @@ class Link(psycopg.Connection[Any]):
                 ready = yield wanted
                 # psycopg wakes up now and then although nothing has come.
                 if not ready and time.monotonic() > getattr(self, "deadline", float("inf")):
+                    self.was_late = True
                     raise TooLateError
                 wanted = gen.send(ready)
         except StopIteration as end:
@@ -299,7 +302,10 @@ class Transaction:
         try:
             with link.pipeline():
                 cursors = [link.execute(sql, parameters or None, binary=True) for sql, parameters in statements]
-        except TooLateError:
-            link.close()
+        except (TooLateError, psycopg.Error) as error:
+            # psycopg, which leaves its pipeline then, may find other words for it.
+            if link.was_late:
+                link.close()
+                raise TooLateError from error
             raise
         return [cursor.fetchall() if cursor.description is not None else [] for cursor in cursors]

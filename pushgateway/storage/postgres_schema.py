@@ -65,6 +65,14 @@ _TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.05
 """For starts that make the first table at the same time: of ten, nine meet the tenth once."""
 
+_IN_THE_WAY: Final = (
+    errors.UniqueViolation,
+    errors.DuplicateTable,
+    errors.DuplicateObject,
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+)
+
 _META: Final = "CREATE TABLE IF NOT EXISTS pushgateway_meta (id integer PRIMARY KEY, version integer NOT NULL)"
 _ADD_META: Final = "INSERT INTO pushgateway_meta VALUES (1, 0) ON CONFLICT (id) DO NOTHING"
 _FIND_VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1"
@@ -192,8 +200,9 @@ def set_up(db: _Connection, *, target: int = VERSION, steps: Mapping[int, Migrat
         try:
             if _version(db) != target:
                 _migrate(db, target, steps)
-        except (errors.UniqueViolation, errors.DuplicateTable, errors.SerializationFailure, errors.DeadlockDetected):
-            # CREATE TABLE IF NOT EXISTS looks first and creates then; of two at the same time one fails.
+        except _IN_THE_WAY:
+            # CREATE TABLE IF NOT EXISTS looks first and creates then; of two at the same time one fails, in whichever
+            # of its catalogs it meets the other.
             if not more:
                 raise
             time.sleep(_PAUSE_SECONDS)

@@ -19,7 +19,7 @@ from pushgateway.model import MetricType
 from pushgateway.storage import StatusBoard, Store, open_store, parse_url, prepare_store
 from pushgateway.storage.postgres_schema import TABLES
 from pushgateway.storage.writerlock import LOCK_SUFFIX
-from tests.postgres import Postgres
+from tests.postgres import PgBouncer, Postgres
 
 __all__ = ["Database"]
 
@@ -95,14 +95,29 @@ def postgres_url(postgres: Postgres) -> str:
     return prepare_store(postgres.create_database()).url
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+POOLED = ("test_store_concurrency",)
+"""The modules whose tests run through pgbouncer too."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give every test of a database each kind of it."""
+    if "database" in metafunc.fixturenames:
+        pooled = ["pgbouncer"] if metafunc.module.__name__.rpartition(".")[2] in POOLED else []
+        metafunc.parametrize("database", ["sqlite", "postgres", *pooled], indirect=True)
+
+
+@pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database of each kind."""
     database: SqliteDatabase | PostgresDatabase
     if request.param == "sqlite":
         database = SqliteDatabase(prepare_store(f"sqlite:{tmp_path}/store.db").url)
     else:
-        database = PostgresDatabase(request.getfixturevalue("postgres_url"))
+        url: str = request.getfixturevalue("postgres_url")
+        if request.param == "pgbouncer":
+            pooler: PgBouncer = request.getfixturevalue("pgbouncer")
+            url = pooler.url_of(url.rpartition("/")[2])
+        database = PostgresDatabase(url)
         database.empty()
     yield database
     database.close()

@@ -6,7 +6,7 @@ Pure functions on the values of `pushgateway.model`, in the order in which a pus
     check_size  how much its labels would come to               labels.py: check_size, label, identities, hashes
     label       the grouping labels go into every series        twins.py: project, Projector
     check       the push beside itself and our own metrics      conflicts.py: the sentences of a refusal
-    project     where the same series could already be          contested.py: resolve
+    project     where the same series could already be          contested.py: resolve, contested_names
     resolve     what to expose of what conflicts all the same   native.py: what a native histogram holds
     escape      under which names, if only legacy are taken     escaping.py: escape, escape_labels, is_legacy, rename
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from pushgateway.rules import conflicts
 from pushgateway.rules.consistency import check, suffix_rivals, validate
-from pushgateway.rules.contested import Contested, Resolution, resolve
+from pushgateway.rules.contested import Contested, Resolution, contested_names, resolve
 from pushgateway.rules.escaping import escape, escape_labels, is_legacy, rename
 from pushgateway.rules.labels import HASH_BYTES, check_size, group_labels, hashes, identities, identity, label
 from pushgateway.rules.twins import Projector, project
@@ -30,6 +30,7 @@ __all__ = [
     "check",
     "check_size",
     "conflicts",
+    "contested_names",
     "escape",
     "escape_labels",
     "group_labels",

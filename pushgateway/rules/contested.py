@@ -16,7 +16,19 @@ from pushgateway.model import FamilyBlock, Labels, Metric, MetricFamily, MetricT
 from pushgateway.rules.consistency import suffix_rivals
 from pushgateway.rules.labels import identity
 
-__all__ = ["Contested", "Resolution", "resolve"]
+__all__ = ["Contested", "Resolution", "contested_names", "resolve"]
+
+
+def contested_names(suspects: Iterable[tuple[str, MetricType]]) -> set[str]:
+    """Return the names of suspects and all that could collide with them by suffix.
+
+    One step is enough: of two families that conflict at least one is suspect.
+    """
+    names: set[str] = set()
+    for name, type in suspects:
+        names.add(name)
+        names.update(rival for rival, _ in suffix_rivals(name, type))
+    return names
 
 
 class Contested(NamedTuple):

@@ -192,9 +192,9 @@ class PostgresStore:
         if refusal is not None:
             raise refusal
 
-    def families(self, form: Form) -> Snapshot:
+    def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return one consistent state of everything; see `base.Store`."""
-        return self._read(lambda transaction: read_snapshot(transaction, form), _LONG)
+        return self._read(lambda transaction: read_snapshot(transaction, form, legacy_only=legacy_only), _LONG)
 
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""

@@ -7,11 +7,11 @@ is needed only for families that conflict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, Snapshot
-from pushgateway.rules import suffix_rivals
+from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, MetricType, Snapshot
+from pushgateway.rules import contested_names
 from pushgateway.storage.postgres_connections import Statement, Transaction
 from pushgateway.storage.postgres_schema import VERSION, identity
 from pushgateway.storage.schema import TYPES, SchemaError, newer
@@ -22,9 +22,9 @@ READING: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """The mode of a transaction that reads one state."""
 
 _VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1"
-_GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason FROM pushgateway_groups ORDER BY key"
+_GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason, legacy FROM pushgateway_groups ORDER BY key"
 _HEADERS: Final = """
-    SELECT name, type, help, unit, max(pushed_at) FROM pushgateway_families GROUP BY name, type, help, unit
+    SELECT name, type, help, unit, bool_and(legacy) FROM pushgateway_families GROUP BY name, type, help, unit
     ORDER BY name, max(pushed_at), help, unit
 """
 _BODIES: Final = {
@@ -48,8 +48,8 @@ _CONTENTS: Final = f"""
 """  # noqa: S608 - the constant above
 
 
-def read_snapshot(transaction: Transaction, form: Form) -> Snapshot:
-    """Return all families, all groups, and apart from them what suspects concern.
+def read_snapshot(transaction: Transaction, form: Form, *, legacy_only: bool) -> Snapshot:
+    """Return all families, all groups, and apart from them what suspects concern, or has names that are not legacy.
 
     Raises:
         SchemaError: A newer release has changed the layout.
@@ -58,20 +58,27 @@ def read_snapshot(transaction: Transaction, form: Form) -> Snapshot:
         *(Statement(sql) for sql in (_VERSION, _GROUPS, _HEADERS, _BODIES[form], _SUSPECTS))
     )
     _check(version)
-    contested = _contested_names((name, type_) for name, type_ in suspects)
-    # Of the headers of one name the last is the one that was pushed last.
-    newest = {name: (TYPES[type_], help_.decode(), unit.decode()) for name, type_, help_, unit, _ in headers}
-    found = dict(bodies)
+    contested = contested_names((name.decode(), TYPES[type_]) for name, type_ in suspects)
+    helps: dict[str, set[bytes]] = {}
+    newest: dict[str, tuple[MetricType, str, str]] = {}
+    for encoded, type_, help_, unit, is_legacy in headers:
+        name = encoded.decode()
+        # Of the headers of one name the last is the one that was pushed last.
+        newest[name] = TYPES[type_], help_.decode(), unit.decode()
+        helps.setdefault(name, set()).add(help_)
+        if legacy_only and not is_legacy:
+            contested.add(name)
+    found = {name.decode(): parts for name, parts in bodies}
     views = [
-        FamilyView(text, type_, help_, found[name], unit)
+        FamilyView(name, type_, help_, found[name], unit)
         for name, (type_, help_, unit) in newest.items()
-        for text in [name.decode()]
-        if text not in contested
+        if name not in contested
     ]
     blocks: list[tuple[Any, ...]] = []
     if contested:
         (blocks,) = transaction.ask(Statement(_BLOCKS, ([identity(name) for name in contested],)))
-    return Snapshot(views, [_group(row) for row in groups], [_block(row) for row in blocks])
+    many_helps = [name for name, different in helps.items() if len(different) > 1]
+    return Snapshot(views, [_group(row) for row in groups], [_block(row) for row in blocks], many_helps)
 
 
 def read_version(transaction: Transaction) -> None:
@@ -104,22 +111,9 @@ def _check(rows: Sequence[tuple[Any, ...]]) -> None:
         raise SchemaError(newer(found, VERSION))
 
 
-def _contested_names(suspects: Iterable[tuple[bytes, int]]) -> set[str]:
-    """Return the names of suspects and all that could collide with them by suffix.
-
-    One step is enough: of two families that conflict at least one is suspect.
-    """
-    names: set[str] = set()
-    for encoded, code in suspects:
-        name = encoded.decode()
-        names.add(name)
-        names.update(rival for rival, _ in suffix_rivals(name, TYPES[code]))
-    return names
-
-
 def _group(row: tuple[Any, ...]) -> Group:
-    key, series, pushed_at, failed_at, reason = row
-    return Group(key.decode(), series, pushed_at, failed_at, reason.decode())
+    key, series, pushed_at, failed_at, reason, legacy = row
+    return Group(key.decode(), series, pushed_at, failed_at, reason.decode(), legacy)
 
 
 def _block(row: tuple[Any, ...]) -> FamilyBlock:

@@ -93,7 +93,8 @@ _LAYOUT: Final = (
         bytes bigint NOT NULL,
         pushed_at double precision NOT NULL,
         failed_at double precision NOT NULL,
-        failure_reason bytea NOT NULL
+        failure_reason bytea NOT NULL,
+        legacy boolean NOT NULL
     )
     """,
     # A group that no push has reached has no shape, and counts for nothing when twins are looked for.
@@ -111,6 +112,7 @@ _LAYOUT: Final = (
         name bytea NOT NULL,
         help bytea NOT NULL,
         unit bytea NOT NULL,
+        legacy boolean NOT NULL,
         hashes bytea,
         text bytea NOT NULL,
         metrics bytea NOT NULL,

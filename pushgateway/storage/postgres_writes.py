@@ -51,7 +51,7 @@ _STATE: Final = f"""
     SELECT version, EXISTS (SELECT 1 FROM pushgateway_suspects), ARRAY({_SHAPES}) FROM pushgateway_meta WHERE id = 1
 """  # noqa: S608 - the constant above
 _ADD_GROUP: Final = """
-    INSERT INTO pushgateway_groups VALUES (%b, %b, %b, NULL, NULL, %b, 0, 0, 0, 0, 0, '')
+    INSERT INTO pushgateway_groups VALUES (%b, %b, %b, NULL, NULL, %b, 0, 0, 0, 0, 0, '', %b)
     ON CONFLICT (id) DO NOTHING RETURNING id
 """
 _LOCK_GROUP: Final = """
@@ -77,16 +77,16 @@ _SET_SHAPE: Final = "UPDATE pushgateway_groups SET shape_id = %b, shape = %b WHE
 _FAIL_GROUP: Final = "UPDATE pushgateway_groups SET failed_at = %b, failure_reason = %b WHERE id = %b"
 _STORE: Final = """
     INSERT INTO pushgateway_families AS f
-    SELECT %b, name_id, type, suspect, series, bytes, at, at, name, help, unit, hashes, text, metrics
+    SELECT %b, name_id, type, suspect, series, bytes, at, at, name, help, unit, legacy, hashes, text, metrics
     FROM unnest(
         %b::bytea[], %b::smallint[], %b::boolean[], %b::integer[], %b::bigint[], %b::double precision[],
-        %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[]
-    ) AS pushed (name_id, type, suspect, series, bytes, at, name, help, unit, hashes, text, metrics)
+        %b::bytea[], %b::bytea[], %b::bytea[], %b::boolean[], %b::bytea[], %b::bytea[], %b::bytea[]
+    ) AS pushed (name_id, type, suspect, series, bytes, at, name, help, unit, legacy, hashes, text, metrics)
     ON CONFLICT (group_id, name_id) DO UPDATE SET
         type = excluded.type, suspect = excluded.suspect, series = excluded.series, bytes = excluded.bytes,
         pushed_at = excluded.pushed_at,
         typed_at = CASE WHEN f.type = excluded.type THEN f.typed_at ELSE excluded.typed_at END,
-        help = excluded.help, unit = excluded.unit,
+        help = excluded.help, unit = excluded.unit, legacy = excluded.legacy,
         hashes = excluded.hashes, text = excluded.text, metrics = excluded.metrics
 """
 _REMOVE: Final = "DELETE FROM pushgateway_families WHERE group_id = %b AND name_id = ANY(%b::bytea[])"
@@ -198,7 +198,7 @@ def wipe(transaction: Transaction) -> Outcome:
 
 def _new_group(change: Push | Refusal) -> Statement:
     key = change.key
-    return Statement(_ADD_GROUP, (identity(key.key), key.key.encode(), identity(key.job), change.series))
+    return Statement(_ADD_GROUP, (identity(key.key), key.key.encode(), identity(key.job), change.series, key.legacy))
 
 
 def _look(transaction: Transaction, change: Push, locks: Locks) -> tuple[_Group | None, Found]:
@@ -326,6 +326,7 @@ def _row(change: Push, family: StoredFamily, size: int, series: PushedSeries, su
         family.name.encode(),
         family.help.encode(),
         family.unit.encode(),
+        family.legacy,
         None if family.name in series.pages else family.hashes,
         family.text,
         family.metrics,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, Snapshot
-from pushgateway.rules import suffix_rivals
+from pushgateway.rules import contested_names
 from pushgateway.storage.schema import TYPES
 
 __all__ = ["read_groups", "read_snapshot"]
@@ -51,7 +51,7 @@ _CONTENTS: Final = f"""
 def read_snapshot(db: sqlite3.Connection, form: Form, *, legacy_only: bool) -> Snapshot:
     """Return all families, all groups, and apart from them what suspects concern, or has names that are not legacy."""
     headers: list[_Header] = db.execute(_HEADERS).fetchall()
-    contested = _contested_names(db)
+    contested = contested_names((name, TYPES[code]) for name, code in db.execute(_SUSPECTS))
     if legacy_only:
         contested.update(header[1] for header in headers if not header[5])
     bodies: dict[int, list[bytes]] = {}
@@ -87,18 +87,6 @@ def read_groups(db: sqlite3.Connection) -> Sequence[GroupContents]:
 def _groups(db: sqlite3.Connection) -> list[Group]:
     # The number stands for the truth value: a call of bool a group would cost more than it tells.
     return [Group._make(row) for row in db.execute(_GROUPS)]
-
-
-def _contested_names(db: sqlite3.Connection) -> set[str]:
-    """Return the names of suspects and all that could collide with them by suffix.
-
-    One step is enough: of two families that conflict at least one is suspect.
-    """
-    names: set[str] = set()
-    for name, code in db.execute(_SUSPECTS):
-        names.add(name)
-        names.update(rival for rival, _ in suffix_rivals(name, TYPES[code]))
-    return names
 
 
 def _newest(db: sqlite3.Connection, headers: Sequence[_Header]) -> _Header:

@@ -161,7 +161,7 @@ class PostgresStore:
         self._limits = limits
         self._preparing = threading.Lock()
         self._is_prepared = False
-        self._crowded: set[str] = set()
+        self._crowded: dict[str, bool] = {}
 
     def open(self) -> None:
         """Connect now, if that is possible; else the first use will say why not."""
@@ -259,10 +259,10 @@ class PostgresStore:
         if isinstance(change, Push):
             pushed = series or PushedSeries(change)
             outcome = push(transaction, change, pushed, rules, crowded=self._crowded)
-            if pushed.may_have_twins:
+            if outcome.crowded is not None:
                 if len(self._crowded) >= _CROWDED_JOBS:
                     self._crowded.clear()
-                self._crowded.add(pushed.job)
+                self._crowded[pushed.job] = outcome.crowded
             return outcome
         if isinstance(change, Refusal):
             return refuse(transaction, change, rules)

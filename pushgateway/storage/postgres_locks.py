@@ -57,12 +57,15 @@ class Locks:
         names: The families for whose names locks are taken.
         names_alone: Whether those are exclusive.
         creates: Whether the group is inserted if it is not there.
+        reads_shapes: Whether all shapes of the job are read, and not only whether there are several: most jobs have
+            one, and the statement that finds all takes the server 0.3 ms.
     """
 
     job_alone: bool = False
     names: frozenset[str] = frozenset()
     names_alone: bool = False
     creates: bool = False
+    reads_shapes: bool = False
 
 
 def lock_job(job_id: bytes, *, alone: bool) -> Statement:
@@ -88,6 +91,8 @@ def wanted_locks(push: Push, series: PushedSeries, found: Found, locks: Locks) -
         StoreBusyError: The job has many shapes that it did not have before.
     """
     beside = found.beside
+    if found.has_more_shapes:
+        return dataclasses.replace(locks, reads_shapes=True)
     own_shape = beside.shape or shape_text(push.key)
     others = [shape for shape in beside.shapes if shape != own_shape]
     meets_others = own_shape not in beside.shapes or any(series.onto(others).values())
@@ -98,6 +103,7 @@ def wanted_locks(push: Push, series: PushedSeries, found: Found, locks: Locks) -
         names=locks.names if is_known else locks.names | unchecked,
         names_alone=locks.names_alone or (bool(unchecked) and is_known and not found.joined),
         creates=locks.creates or beside.is_new,
+        reads_shapes=locks.reads_shapes,
     )
 
 

@@ -72,6 +72,7 @@ class Found(NamedTuple):
         joined: Whether every family that is new to the group is known to be stored elsewhere, not suspect, with its
             type, and will be until the push has been stored. Then nothing that is stored conflicts with its name.
         totals: How much is stored in all; None if it was not asked for.
+        has_more_shapes: Whether the job has several shapes, and `beside` not all of them.
     """
 
     beside: Beside
@@ -80,6 +81,7 @@ class Found(NamedTuple):
     any_suspect: bool
     joined: bool
     totals: Totals | None
+    has_more_shapes: bool = False
 
 
 class PostgresLookups:

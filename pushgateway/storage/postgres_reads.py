@@ -1,13 +1,13 @@
 """How does one state of the store become a snapshot on PostgreSQL?
 
 In a transaction that sees one state from its first statement on (REPEATABLE READ), and neither waits for writers nor
-keeps them waiting. The server puts the bodies of a family together, in the order of their groups; a second round trip
-is needed only for families that conflict.
+keeps them waiting. The server puts the bodies of a family together; a further round trip is needed only for families
+that conflict, or whose names cannot be exposed as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, MetricType, Snapshot
@@ -22,16 +22,15 @@ READING: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """The mode of a transaction that reads one state."""
 
 _VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1"
-_GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason, legacy FROM pushgateway_groups ORDER BY key"
+_GROUPS: Final = """
+    SELECT id, key, series, pushed_at, failed_at, failure_reason, legacy FROM pushgateway_groups ORDER BY key
+"""
 _HEADERS: Final = """
     SELECT name, type, help, unit, bool_and(legacy) FROM pushgateway_families GROUP BY name, type, help, unit
     ORDER BY name, max(pushed_at), help, unit
 """
 _BODIES: Final = {
-    form: f"""
-        SELECT f.name, array_agg(f.{column} ORDER BY g.key)
-        FROM pushgateway_families f JOIN pushgateway_groups g ON g.id = f.group_id GROUP BY f.name
-    """  # noqa: S608 - one of two columns
+    form: f"SELECT name, array_agg(group_id), array_agg({column}) FROM pushgateway_families GROUP BY name"  # noqa: S608 - one of two
     for form, column in ((Form.TEXT, "text"), (Form.METRICS, "metrics"))
 }
 _SUSPECTS: Final = """
@@ -68,7 +67,8 @@ def read_snapshot(transaction: Transaction, form: Form, *, legacy_only: bool) ->
         helps.setdefault(name, set()).add(help_)
         if legacy_only and not is_legacy:
             contested.add(name)
-    found = {name.decode(): parts for name, parts in bodies}
+    rank = {row[0]: at for at, row in enumerate(groups)}
+    found = {name.decode(): _in_order(rank, ids, parts) for name, ids, parts in bodies}
     views = [
         FamilyView(name, type_, help_, found[name], unit)
         for name, (type_, help_, unit) in newest.items()
@@ -105,6 +105,15 @@ def read_groups(transaction: Transaction) -> Sequence[GroupContents]:
     return [GroupContents(group, families.get(group.key, ())) for group in map(_group, groups)]
 
 
+def _in_order(rank: Mapping[bytes, int], ids: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:
+    """Return the bodies in the order of their groups.
+
+    The server could do that, but sorts whole bodies: of 1 000 groups with 10 families 22 ms, and 9 ms without.
+    """
+    ranks = [rank[one] for one in ids]
+    return [bodies[at] for at in sorted(range(len(ranks)), key=ranks.__getitem__)]
+
+
 def _check(rows: Sequence[tuple[Any, ...]]) -> None:
     found = rows[0][0] if rows else 0
     if found != VERSION:
@@ -112,7 +121,7 @@ def _check(rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _group(row: tuple[Any, ...]) -> Group:
-    key, series, pushed_at, failed_at, reason, legacy = row
+    _, key, series, pushed_at, failed_at, reason, legacy = row
     return Group(key.decode(), series, pushed_at, failed_at, reason.decode(), legacy)
 
 

@@ -47,8 +47,10 @@ _SHAPES: Final = """
     )
     SELECT shape FROM found
 """
+_SHAPE: Final = "SELECT shape FROM pushgateway_groups WHERE job = %b AND shape_id > ''::bytea ORDER BY shape_id"
 _STATE: Final = f"""
-    SELECT version, EXISTS (SELECT 1 FROM pushgateway_suspects), ARRAY({_SHAPES}) FROM pushgateway_meta WHERE id = 1
+    SELECT version, EXISTS (SELECT 1 FROM pushgateway_suspects), ({_SHAPE} LIMIT 1), ({_SHAPE} DESC LIMIT 1)
+    FROM pushgateway_meta WHERE id = 1
 """  # noqa: S608 - the constant above
 _ADD_GROUP: Final = """
     INSERT INTO pushgateway_groups VALUES (%b, %b, %b, NULL, NULL, %b, 0, 0, 0, 0, 0, '', %b)
@@ -117,10 +119,12 @@ class Outcome(NamedTuple):
     Attributes:
         statements: What is left to do; () if nothing is to be changed.
         refusal: Why a push was refused, to be raised once its failure time, which is written instead, is committed.
+        crowded: If the job of the push has several shapes: whether its lock was exclusive.
     """
 
     statements: tuple[Statement, ...]
     refusal: RequestError | None = None
+    crowded: bool | None = None
 
 
 class _Group(NamedTuple):
@@ -139,7 +143,9 @@ def read_shapes(transaction: Transaction, job: str) -> list[str]:
     return [shape.decode() for (shape,) in rows]
 
 
-def push(transaction: Transaction, change: Push, series: PushedSeries, rules: Rules, *, crowded: Set[str]) -> Outcome:
+def push(
+    transaction: Transaction, change: Push, series: PushedSeries, rules: Rules, *, crowded: Mapping[str, bool]
+) -> Outcome:
     """Decide on a push and say what stores it.
 
     Args:
@@ -147,19 +153,21 @@ def push(transaction: Transaction, change: Push, series: PushedSeries, rules: Ru
         change: The push.
         series: Its series.
         rules: What is allowed.
-        crowded: Jobs of which it is known that their lock had better be exclusive from the start.
+        crowded: Jobs that have several shapes, as far as is known, and whether their lock had better be exclusive.
 
     Raises:
         StoreBusyError: It had to begin anew too often, or takes long, and the caller may not wait.
     """
-    locks = Locks(job_alone=change.key.job in crowded)
+    job = change.key.job
+    locks = Locks(reads_shapes=job in crowded, job_alone=crowded.get(job, False))
     for _ in range(_ATTEMPTS):
         group, found = _look(transaction, change, locks)
         check_quick(_replaced(change, found), rules)
         wanted = wanted_locks(change, series, found, locks)
         # The group may have been removed between its insertion, which then did nothing, and its lock.
         if wanted == locks and group is not None:
-            return _decided(transaction, change, series, rules, group=group, found=found)
+            outcome = _decided(transaction, change, series, rules, group=group, found=found)
+            return outcome._replace(crowded=locks.job_alone if len(found.beside.shapes) > 1 else None)
         locks = wanted
         transaction.restart()
     raise StoreBusyError("others kept changing what this push was compared with; nothing was stored")
@@ -224,8 +232,11 @@ def _look(transaction: Transaction, change: Push, locks: Locks) -> tuple[_Group 
     if names:
         asked["joined"] = Statement(_JOINED, ([identity(name) for name in names], list(names.values()), group_id))
         asked["totals"] = Statement(TOTALS)
+    if locks.reads_shapes:
+        asked["shapes"] = Statement(_SHAPES, (job_id, job_id))
     found = dict(zip(asked, transaction.ask(*asked.values()), strict=True))
-    ((version, any_suspect, shapes),) = found["state"]
+    ((version, any_suspect, first, last),) = found["state"]
+    shapes = [shape for (shape,) in found["shapes"]] if locks.reads_shapes else [first] if first is not None else []
     if version != VERSION:
         raise SchemaError(newer(version, VERSION))
     group = _group(found["group"])
@@ -246,6 +257,7 @@ def _look(transaction: Transaction, change: Push, locks: Locks) -> tuple[_Group 
         any_suspect=any_suspect,
         joined=not any_suspect and bool(names) and found["joined"][0][0] == len(names),
         totals=Totals(*found["totals"][0]) if "totals" in found else None,
+        has_more_shapes=first != last and not locks.reads_shapes,
     )
 
 

@@ -68,11 +68,6 @@ class PushedSeries:
         """The push's job."""
         return self._push.key.job
 
-    @property
-    def may_have_twins(self) -> bool:
-        """Whether a group of one of the shapes that were looked at could hold one of the series."""
-        return any(self._made.values())
-
     def is_quick(self, shapes: int) -> bool:
         """Return whether so many shapes may be left to be looked at under the lock."""
         return self.count * shapes <= _PROJECTIONS_UNDER_LOCK

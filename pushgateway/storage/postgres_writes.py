@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from pushgateway.errors import RequestError, StoreBusyError
 from pushgateway.model import Delete, Push, Refusal, StoredFamily, Totals
-from pushgateway.storage.checks import Beside, Rules, Verdict, check_quick, judge, shape_text
+from pushgateway.storage.checks import Beside, Rules, Verdict, check_quick, judge, overtaken, shape_text
 from pushgateway.storage.growth import ONE_GROUP
 from pushgateway.storage.postgres_connections import Statement, Transaction
 from pushgateway.storage.postgres_locks import Locks, lock_all_jobs, lock_job, lock_names, wanted_locks
@@ -57,7 +57,7 @@ _ADD_GROUP: Final = """
     ON CONFLICT (id) DO NOTHING RETURNING id
 """
 _LOCK_GROUP: Final = """
-    SELECT shape, bytes, families, family_series FROM pushgateway_groups WHERE id = %b FOR UPDATE
+    SELECT shape, bytes, families, family_series, pushed_at FROM pushgateway_groups WHERE id = %b FOR UPDATE
 """
 _ROWS: Final = """
     SELECT name, name_id, type, suspect, series, bytes, hashes IS NULL FROM pushgateway_families WHERE group_id = %b
@@ -134,6 +134,7 @@ class _Group(NamedTuple):
     bytes: int
     families: int
     series: int
+    pushed_at_seconds: float
 
 
 def read_shapes(transaction: Transaction, job: str) -> list[str]:
@@ -162,6 +163,8 @@ def push(
     locks = Locks(reads_shapes=job in crowded, job_alone=crowded.get(job, False))
     for _ in range(_ATTEMPTS):
         group, found = _look(transaction, change, locks)
+        if group is not None and (later := overtaken(change, group.pushed_at_seconds)) is not None:
+            return Outcome((), later)
         check_quick(_replaced(change, found), rules)
         wanted = wanted_locks(change, series, found, locks)
         # The group may have been removed between its insertion, which then did nothing, and its lock.
@@ -261,9 +264,9 @@ def _look(transaction: Transaction, change: Push, locks: Locks) -> tuple[_Group 
     )
 
 
-def _group(rows: Sequence[tuple[bytes | None, int, int, int]]) -> _Group | None:
-    for shape, size, families, series in rows:
-        return _Group(None if shape is None else shape.decode(), size, families, series)
+def _group(rows: Sequence[tuple[bytes | None, int, int, int, float]]) -> _Group | None:
+    for shape, *others in rows:
+        return _Group(None if shape is None else shape.decode(), *others)
     return None
 
 
@@ -278,6 +281,8 @@ def _decided(
     lookups = PostgresLookups(transaction, job_id=job_id, group_id=group_id, found=found)
     verdict = judge(lookups, change, series, beside=found.beside, rules=rules)
     refusal = verdict.refusal or refused_growth(transaction, verdict.growth, rules.limits, lookups.totals)
+    if refusal is not None and change.yields_after_seconds is not None:
+        return Outcome((), refusal)
     if refusal is not None:
         failed = _failed(transaction, change, str(refusal), rules, is_new=found.beside.is_new)
         return failed._replace(refusal=refusal)

@@ -265,8 +265,8 @@ def _look(transaction: Transaction, change: Push, locks: Locks) -> tuple[_Group 
 
 
 def _group(rows: Sequence[tuple[bytes | None, int, int, int, float]]) -> _Group | None:
-    for shape, *others in rows:
-        return _Group(None if shape is None else shape.decode(), *others)
+    for shape, size, families, series, pushed_at in rows:
+        return _Group(None if shape is None else shape.decode(), size, families, series, pushed_at)
     return None
 
 

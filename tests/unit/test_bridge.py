@@ -807,3 +807,36 @@ def test_whom_the_guard_admits() -> None:
     bridge.close()
     assert (answer.status, answer.body) == (200, b"in")
     assert answer.headers["x-frame-options"] == "deny"
+
+
+def test_writes_wait_beside_each_other_where_the_store_is_elsewhere() -> None:
+    """With a store on a server as many writes are at work as there are threads, and reads do not queue behind them."""
+    both = threading.Barrier(3)
+
+    def view(environ: Environ) -> bytes:
+        both.wait(10)
+        return threading.current_thread().name.encode()
+
+    async def talk() -> list[Any]:
+        reads, writes = [ask(bridge, method="GET")], [ask(bridge), ask(bridge)]
+        return list(await asyncio.gather(*reads, *writes))
+
+    with bridged(view, inline_store=False) as bridge:
+        answers = run(talk())
+    assert sorted(answer.body.partition(b"-")[0] for answer in answers) == [b"pool", b"writer", b"writer"]
+
+
+def test_a_body_that_takes_long_leaves_the_writers() -> None:
+    """With a store on a server a small body that turns out to be large goes on in the giants' thread."""
+    rooms: list[object] = []
+
+    def view(environ: Environ) -> bytes:
+        rooms.append(environ.get("pushgateway.room_bytes"))
+        if "pushgateway.room_bytes" in environ:
+            raise LongWorkError("large")
+        return threading.current_thread().name.encode()
+
+    with bridged(view, inline_store=False) as bridge:
+        answer = run(ask(bridge))
+    assert answer.body.startswith(b"giant")
+    assert rooms == [1 << 20, None]

@@ -172,3 +172,16 @@ def cpu_seconds() -> float:
 def value(metric: object) -> float:
     assert isinstance(metric, Sample)
     return metric.value
+
+
+def test_the_replica_is_a_label_of_every_series() -> None:
+    """With a replica each series of the gateway's own has its label, in its place among the others."""
+    telemetry = Telemetry(replica="gw-1")
+    telemetry.count_request(handler="push", method="post", code=200)
+    telemetry.observe_push(method="post", size_bytes=1, duration_seconds=0.1)
+    found = telemetry.families()
+    assert {one.type for one in found} >= {MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM}
+    for one in found:
+        for metric in one.metrics:
+            assert ("replica", "gw-1") in metric.labels
+            assert list(metric.labels) == sorted(metric.labels)

@@ -11,9 +11,15 @@ from typing import Final
 
 import click
 
-from pushgateway.commands import backup, check_config, importing, restore
+from pushgateway.commands import backup, check_config, importing, migrate, restore
 
 __all__ = ["COMMANDS"]
 
-COMMANDS: Final[tuple[click.Command, ...]] = (backup.command, check_config.command, importing.command, restore.command)
+COMMANDS: Final[tuple[click.Command, ...]] = (
+    backup.command,
+    check_config.command,
+    importing.command,
+    migrate.command,
+    restore.command,
+)
 """In the order of their names, as --help lists them."""

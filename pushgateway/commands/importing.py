@@ -51,7 +51,9 @@ def _import(**values: Any) -> None:
         exists = os.path.exists(path)
         store = None
         if exists or not dry_run:
-            store = at_exit.enter_context(join_store(path, own=TYPES, limits=config.limits, prepare=not dry_run))
+            store = at_exit.enter_context(
+                join_store(f"sqlite:{path}", own=TYPES, limits=config.limits, prepare=not dry_run)
+            )
         transfer = Transfer(
             None if dry_run else store,
             existing=[contents.group for contents in store.groups()] if store is not None else (),

@@ -31,7 +31,7 @@ from pushgateway.storage.restoration import Restored, restore_store
 from pushgateway.storage.sqlite import SqliteStore
 from pushgateway.storage.sqlite_files import in_use, log_problem
 from pushgateway.storage.status import StatusBoard
-from pushgateway.values import shown
+from pushgateway.values import redact, shown
 
 __all__ = [
     "Contents",
@@ -148,29 +148,40 @@ def open_store(
 
 @contextmanager
 def join_store(
-    path: str, *, own: Mapping[str, MetricType], limits: Limits = _STANDARD, prepare: bool
+    url: str, *, own: Mapping[str, MetricType], limits: Limits = _STANDARD, prepare: bool, password_file: str = ""
 ) -> Iterator[Store]:
-    """Open a store in a process that is no gateway, beside one that may be running on it.
+    """Open a store in a process that is no gateway, beside gateways that may be running on it.
 
     Never call it in a process that has the store open: see `prepare_store`.
 
     Args:
-        path: The store's file.
+        url: See `parse_url`; not ``memory:``.
         own: As in `open_store`.
         limits: As in `open_store`.
-        prepare: Whether to create the store, or bring it up to date, if no gateway is running on it.
+        prepare: Whether to create the store, or bring it up to date, if no gateway is running on its file.
+        password_file: As in `prepare_store`.
 
     Raises:
-        CommandError: A gateway is running on it whose log was removed.
+        CommandError: There is none and none is to be made, or a gateway is running on it whose log was removed, or the
+            database server cannot be asked.
+        ConfigError: The URL names no store.
         StartError: The store cannot be used; see `prepare_file`.
     """
-    url = f"{_SQLITE}//{os.path.abspath(path)}"
-    used = os.path.exists(path) and in_use(path)
-    if used and (problem := log_problem(path)):
-        raise CommandError(f"cannot write to {path}: {problem}")
+    path = parse_url(url)
+    used = False
+    if path:
+        path = os.path.abspath(path)
+        url = f"{_SQLITE}//{path}"
+        if not prepare and not os.path.exists(path):
+            raise CommandError(f"{path} does not exist")
+        used = os.path.exists(path) and in_use(path)
+        if used and (problem := log_problem(path)):
+            raise CommandError(f"cannot use {path}: {problem}")
     if prepare and not used:
-        prepare_store(url)
-    store = open_store(url, board=StatusBoard(), own=own, limits=limits)
+        problem = prepare_store(url, password_file=password_file).problem
+        if problem:
+            raise CommandError(f"{redact(url)} cannot be used: {problem}")
+    store = open_store(url, board=StatusBoard(), own=own, limits=limits, password_file=password_file)
     try:
         yield store
     finally:

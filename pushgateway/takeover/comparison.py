@@ -1,8 +1,8 @@
 """Do two gateways hold the same groups?
 
-What is compared is what the formats say, not their bytes: of each group its times, its families with type and HELP, and
-of each series the value, exactly, NaN being NaN. An empty label counts as none, and the +Inf bucket that every
-histogram has as told.
+What is compared is what the formats say, not their bytes: of each group its times, its families with type, HELP and
+unit, and of each series the value, exactly, NaN being NaN. An empty label counts as none, and the +Inf bucket that
+every histogram has as told.
 """
 
 from __future__ import annotations
@@ -13,12 +13,22 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from pushgateway.formats import protobuf
-from pushgateway.model import GroupContents, GroupingKey, Histogram, Labels, Metric, MetricFamily, Sample
+from pushgateway.model import (
+    FamilyBlock,
+    Group,
+    GroupContents,
+    GroupingKey,
+    Histogram,
+    Labels,
+    Metric,
+    MetricFamily,
+    Sample,
+)
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_TIME
 from pushgateway.rules import identity
 from pushgateway.takeover.merging import HeldGroup
 
-__all__ = ["Comparison", "compare", "stored_groups"]
+__all__ = ["Comparison", "compare", "family_of", "key_of", "stored_groups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +55,28 @@ def stored_groups(stored: Iterable[GroupContents]) -> list[HeldGroup]:
     return [_stored(contents) for contents in stored]
 
 
+def key_of(group: Group) -> GroupingKey:
+    """Return the key of a stored group."""
+    return GroupingKey.of((name, value) for name, value in json.loads(group.key))
+
+
+def family_of(block: FamilyBlock) -> MetricFamily:
+    """Return a stored family as a format would have read it, the group's labels in each series.
+
+    Raises:
+        google.protobuf.message.DecodeError: Its body is damaged.
+    """
+    metrics = protobuf.decode_metrics(block.type, block.body)
+    return MetricFamily(block.name, block.type, block.help, metrics, block.unit)
+
+
 def _stored(contents: GroupContents) -> HeldGroup:
     group, blocks = contents
     return HeldGroup(
-        GroupingKey.of((name, value) for name, value in json.loads(group.key)),
+        key_of(group),
         group.pushed_at_seconds,
         group.failed_at_seconds,
-        tuple(
-            MetricFamily(block.name, block.type, block.help, protobuf.decode_metrics(block.type, block.body))
-            for block in blocks
-        ),
+        tuple(map(family_of, blocks)),
         {block.name: block.pushed_at_seconds for block in blocks},
     )
 
@@ -110,6 +132,8 @@ def _family_differences(what: str, old: MetricFamily | None, new: MetricFamily |
         return
     if old.help != new.help:
         yield f"HELP of {what}: {old.help!r} in the old one, {new.help!r} in the new one"
+    if old.unit != new.unit:
+        yield f"unit of {what}: {old.unit!r} in the old one, {new.unit!r} in the new one"
     befores, afters = ({identity(metric.labels): metric for metric in family.metrics} for family in (old, new))
     for labels in sorted(befores.keys() | afters.keys()):
         before, after = befores.get(labels), afters.get(labels)

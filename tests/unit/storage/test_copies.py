@@ -97,16 +97,16 @@ def test_an_interrupted_copy_leaves_nothing(tmp_path: Path) -> None:
 def test_a_command_joins_a_store(tmp_path: Path) -> None:
     """A command creates a store or writes to one beside a gateway, but not if it would write to another log."""
     path = tmp_path / "store.db"
-    with join_store(str(path), own={}, prepare=True) as store:
+    with join_store(f"sqlite:{path}", own={}, prepare=True) as store:
         store.apply(push(key("a")), None)
     with used_by_another(path):
-        with join_store(str(path), own={}, prepare=True) as store:
+        with join_store(f"sqlite:{path}", own={}, prepare=True) as store:
             store.apply(push(key("b")), None)
             assert len(store.groups()) == 2
         (tmp_path / "store.db-wal").unlink()
         with (
-            pytest.raises(CommandError, match=r"cannot write to .*store.db-wal is missing .*restart the gateway"),
-            join_store(str(path), own={}, prepare=True),
+            pytest.raises(CommandError, match=r"cannot use .*store.db-wal is missing .*restart the gateway"),
+            join_store(f"sqlite:{path}", own={}, prepare=True),
         ):
             pass
 

@@ -137,13 +137,18 @@ def test_ports_lead_to_the_gateway() -> None:
 
 def configured() -> Config:
     """What the gateway makes of the container's arguments."""
+    return configured_by(container()["args"])
+
+
+def configured_by(arguments: list[str]) -> Config:
+    """What the gateway makes of arguments."""
     seen: list[Config] = []
 
     def note(config: Config) -> int:
         seen.append(config)
         return 0
 
-    cli.command(note).main(container()["args"], prog_name="pushgateway", standalone_mode=False)
+    cli.command(note).main(arguments, prog_name="pushgateway", standalone_mode=False)
     [config] = seen
     return config
 

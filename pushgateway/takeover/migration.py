@@ -13,6 +13,7 @@ family is pushed at that time first, and then at its last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -36,6 +37,8 @@ __all__ = ["Migration", "is_newer"]
 
 _EVERYTHING: Final = 2**62
 """What the labels of a push may take: the old store has them already."""
+
+_WRITERS: Final = 4
 
 
 class Migration:
@@ -69,13 +72,13 @@ class Migration:
         waiting = self._groups
         while waiting:
             refused: list[tuple[GroupContents, RequestError]] = []
-            for contents in waiting:
-                try:
-                    outcome = self._take(contents)
-                except RequestError as error:
-                    refused.append((contents, error))
-                else:
-                    yield outcome
+            # A database server flushes what several commit at once; a file has one writer.
+            with ThreadPoolExecutor(1 if self._store.inline else _WRITERS) as pool:
+                for contents, result in zip(waiting, pool.map(self._attempt, waiting), strict=True):
+                    if isinstance(result, RequestError):
+                        refused.append((contents, result))
+                    else:
+                        yield result
             if len(refused) == len(waiting):
                 self.refused += [(key_of(contents.group), str(error)) for contents, error in refused]
                 yield from [Outcome.REFUSED] * len(refused)
@@ -86,6 +89,12 @@ class Migration:
                 # Somebody else may push to the group now, and then it is theirs.
                 with suppress(OvertakenError):
                     self._store.apply(self._push(group, [block], replaces=False, at_last=at_last), Ticket())
+
+    def _attempt(self, contents: GroupContents) -> Outcome | RequestError:
+        try:
+            return self._take(contents)
+        except RequestError as error:
+            return error
 
     def _take(self, contents: GroupContents) -> Outcome:
         """Take one group.

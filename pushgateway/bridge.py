@@ -1,6 +1,6 @@
 """How does a request get from the event loop to the WSGI application without keeping the loop from the others?
 
-The loop reads a whole request, and then one of five lanes answers it:
+The loop reads a whole request, and then one of six lanes answers it:
 
 - INLINE, on the loop itself: health, and small writes, which take the writers' lock only if it is free. If it is not,
   the application raises WouldBlockError before it has stored anything, and the WRITER lane calls it again.
@@ -10,6 +10,8 @@ The loop reads a whole request, and then one of five lanes answers it:
 - GIANT, one thread: bodies that take longer, so that BULK has none before it. Over all workers there is one at a time,
   since it takes as much memory as may be taken.
 - POOL, `threads` threads: scrapes and every other read. Nothing that waits for the writers' lock ever runs here.
+- HEALTH, two threads, with a store that is not called on the loop: scrapes may wait for a server that hangs, and then
+  health has to say so, or the gateway would be restarted for it.
 
 How long a body takes is only known when it is decompressed, and its lines are counted. So a lane is chosen by what is
 seen from outside; in it the application gets so much room for the decompressed body, and raises LongWorkError before it
@@ -103,6 +105,7 @@ class Lane(enum.Enum):
     BULK = "bulk"
     GIANT = "giant"
     POOL = "pool"
+    HEALTH = "health"
 
 
 def choose_lane(
@@ -137,9 +140,9 @@ def choose_lane(
             return Lane.BULK
         return Lane.INLINE if inline_store else Lane.WRITER
     # A body could be a bomb, whoever it is sent to.
-    plain = inline_store and body_bytes == 0 and not encoded
+    plain = body_bytes == 0 and not encoded
     if plain and path in (f"{route_prefix}/-/healthy", f"{route_prefix}/-/ready"):
-        return Lane.INLINE
+        return Lane.INLINE if inline_store else Lane.HEALTH
     return Lane.POOL
 
 
@@ -277,6 +280,7 @@ class Bridge:
             Lane.BULK: _Threads(Lane.BULK, count=1),
             Lane.GIANT: _Threads(Lane.GIANT, count=1),
             Lane.POOL: _Threads(Lane.POOL, count=threads),
+            Lane.HEALTH: _Threads(Lane.HEALTH, count=0 if inline_store else 2),
         }
         # A large body is parsed in its lane before it waits for writers: its time is the request's.
         self._wait_seconds = {
@@ -284,6 +288,7 @@ class Bridge:
             Lane.BULK: limits.request_seconds,
             Lane.GIANT: limits.request_seconds,
             Lane.POOL: None,
+            Lane.HEALTH: None,
         }
         self._room_bytes = {Lane.INLINE: limits.inline_bytes, Lane.BULK: _BULK_BYTES}
         if not inline_store:
@@ -395,7 +400,15 @@ class Bridge:
             self._waiting_bytes -= len(body)
         limit = "lock-wait-seconds" if lane is Lane.WRITER else "request-seconds"
         late = LimitError(limit, allowed=wait_seconds)
-        return self._refused(environ, late, late=f"{_held_up(job, lane, environ)} for {wait_seconds:g} s")
+        return self._refused(environ, late, late=f"{self._held_up(job, lane, environ)} for {wait_seconds:g} s")
+
+    def _held_up(self, job: _Job, lane: Lane, environ: Environ) -> str:
+        """Say what a request has waited for."""
+        if lane is Lane.WRITER or "prepared" in environ["pushgateway.scratch"]:
+            if self._inline_store:
+                return "other writers were before this request"
+            return "the database did not answer, or other writers were before this request,"
+        return "this body was being read" if job.begun else "other large bodies were before this one"
 
     def _refused(self, environ: Environ, error: LimitError, *, late: str = "") -> Response:
         """Answer 503, after which nothing of the request will ever be stored.
@@ -497,13 +510,6 @@ class Bridge:
 def _give_memory_back() -> Response:
     give_memory_back()
     return Response(204, [], b"")
-
-
-def _held_up(job: _Job, lane: Lane, environ: Environ) -> str:
-    """Say what a request has waited for."""
-    if lane is Lane.WRITER or "prepared" in environ["pushgateway.scratch"]:
-        return "other writers were before this request"
-    return "this body was being read" if job.begun else "other large bodies were before this one"
 
 
 def make_environ(scope: Scope, body: bytes) -> Environ:

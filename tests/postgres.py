@@ -1,7 +1,9 @@
-"""How does a test run a real PostgreSQL, and a pgbouncer before it?
+"""How does a test run a real PostgreSQL, a standby of it, one on a small disk, and a pgbouncer before it?
 
-    with Postgres() as server:
+    with Postgres(synchronous_standby_names="*") as server, Standby(server) as standby:
         url = server.create_database()
+        server.stop(signal.SIGKILL)
+        standby.promote()
 
 The programs are Debian's: those that `make programs` has unpacked into .venv/postgres, or the machine's own. As root,
 under which PostgreSQL refuses to run, they run as the user nobody. Each server has a directory of its own under /tmp, a
@@ -26,9 +28,9 @@ from typing import Final, Self
 import psycopg
 import pytest
 
-from tests.harness import free_port, processes
+from tests.harness import free_port
 
-__all__ = ["PgBouncer", "Postgres"]
+__all__ = ["PgBouncer", "Postgres", "SmallDiskPostgres", "Standby"]
 
 REPOSITORY: Final = Path(__file__).parents[1]
 PRIVATE: Final = REPOSITORY / ".venv" / "postgres"
@@ -59,6 +61,19 @@ def unprivileged() -> list[str]:
         return []
     rights = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
     return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *rights]
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of every process, zombies left out."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                # proc(5): the name may hold blanks and parentheses; after its last ")" come state and parent.
+                state, parent, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+                if state not in "ZX":
+                    parents[int(entry.name)] = int(parent)
+    return parents
 
 
 class _Program:
@@ -116,7 +131,7 @@ class _Program:
         command, env = self.command()
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*unprivileged(), *command],
+                command,
                 cwd=self.directory,
                 env={**os.environ, **env},
                 stdin=subprocess.DEVNULL,
@@ -138,17 +153,23 @@ class _Program:
     def stop(self, number: int = signal.SIGINT) -> None:
         """Send it a signal (SIGINT: fast, SIGQUIT: immediate, of PostgreSQL), and wait until nothing of it is left."""
         assert self._process is not None
-        session = self._process.pid
+        mine = set(self.processes())
         self._process.send_signal(number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(START_SECONDS)
-        while left := list(processes(session)):
+        if number != signal.SIGKILL:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(START_SECONDS)
+        while left := mine & set(_parents()):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.poll()
             time.sleep(0.01)
+        self._process.wait()
         self._process = None
+
+    def processes(self) -> list[int]:
+        """The pids of its first process and of that one's children, each of which is in a session of its own."""
+        return [self.pid, *(pid for pid, parent in _parents().items() if parent == self.pid)]
 
     @property
     def pid(self) -> int:
@@ -206,7 +227,7 @@ class Postgres(_Program):
     def command(self) -> tuple[list[str], Mapping[str, str]]:
         """What starts it."""
         settings = [f"--{name}={value}" for name, value in self.settings.items()]
-        return [self._program, "-D", str(self.data), *settings], self._env
+        return [*unprivileged(), self._program, "-D", str(self.data), *settings], self._env
 
     def create_database(self) -> str:
         """Make one more database and return its URL."""
@@ -214,6 +235,92 @@ class Postgres(_Program):
         with psycopg.connect(self.url, autocommit=True) as db:
             db.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload] # no literal
         return self.url_of(name)
+
+
+class Standby(Postgres):
+    """A hot standby of a server that runs, made from a copy of it; with its settings, but that it waits for nobody.
+
+    Args:
+        primary: The server.
+    """
+
+    name = "standby"
+
+    def __init__(self, primary: Postgres) -> None:
+        self._primary = primary
+        inherited = {name: value for name, value in primary.settings.items() if name != "synchronous_standby_names"}
+        del inherited["port"]
+        super().__init__(**inherited)
+
+    def _make_cluster(self) -> None:
+        copy = [f"{Path(self._program).parent}/pg_basebackup", "--pgdata", str(self.data), "--no-sync"]
+        source = f"host=127.0.0.1 port={self._primary.port} user=postgres"
+        subprocess.run(
+            [*unprivileged(), *copy, "--checkpoint=fast", "--write-recovery-conf", "--dbname", source],
+            cwd=self.directory,
+            env={**os.environ, **self._env},
+            check=True,
+        )
+
+    def promote(self) -> None:
+        """Make it a server of its own, and return when it takes writes."""
+        with psycopg.connect(self.url, autocommit=True) as db:
+            assert db.execute("SELECT pg_promote()").fetchone() == (True,)
+
+
+_SMALL_DISK: Final = 'mount -t tmpfs -o mode=1777,size="$1" tmpfs "$2" && shift 2 && exec "$@"'
+_INIT_AND_RUN: Final = '"$1" "$2" "$3" "$4" "$5" "$6" "$7" >/dev/null && shift 7 && exec "$@"'
+
+
+class SmallDiskPostgres(Postgres):
+    """A server whose cluster lies on a small disk of its own, but for the log of its transactions.
+
+    That one is elsewhere, since a server that cannot write it ends itself, which is another failure. The disk is
+    mounted in a namespace of the server's, so that nothing stays mounted; so it can be started only once.
+
+    Args:
+        size: Of the disk, as in mount -o size=.
+    """
+
+    name = "smalldisk"
+
+    def __init__(self, size: str) -> None:
+        self._size = size
+        super().__init__(autovacuum="off")
+        mount = [*self._namespace(), "mount", "-t", "tmpfs", "tmpfs", str(self.directory / "disk")]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            self._clean()
+            why = "a disk that is full takes the right to mount a small one, as root or in a user namespace"
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+
+    @staticmethod
+    def _namespace() -> list[str]:
+        return ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount"]
+
+    def _make_cluster(self) -> None:
+        (self.directory / "disk").mkdir()
+
+    @property
+    def disk(self) -> Path:
+        """The small disk, as it is seen from outside while the server runs."""
+        return Path(f"/proc/{self.pid}/root{self.directory}/disk")
+
+    @property
+    def data(self) -> Path:
+        """The cluster's directory."""
+        return self.directory / "disk" / "data"
+
+    def command(self) -> tuple[list[str], Mapping[str, str]]:
+        """What starts it, in a namespace: root's own, or that of a root who then becomes somebody else again."""
+        _, env = super().command()
+        settings = [f"--{name}={value}" for name, value in self.settings.items()]
+        run = [self._program, "-D", str(self.data), *settings]
+        options = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--username=postgres"]
+        options += [f"--pgdata={self.data}", f"--waldir={self.directory}/wal"]
+        cluster = ["sh", "-c", _INIT_AND_RUN, "sh", f"{Path(self._program).parent}/initdb", *options, *run]
+        inner = unprivileged() or ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+        mount = ["sh", "-c", _SMALL_DISK, "sh", self._size, f"{self.directory}/disk"]
+        return [*self._namespace(), *mount, *inner, *cluster], env
 
 
 class PgBouncer(_Program):
@@ -239,4 +346,4 @@ class PgBouncer(_Program):
 
     def command(self) -> tuple[list[str], Mapping[str, str]]:
         """What starts it."""
-        return [self._program, f"{self.directory}/pgbouncer.ini"], self._env
+        return [*unprivileged(), self._program, f"{self.directory}/pgbouncer.ini"], self._env

@@ -16,6 +16,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from typing import Final, TypeVar
 
@@ -54,7 +55,8 @@ from pushgateway.values import shown
 
 __all__ = ["PostgresStore", "open_database", "prepare_database"]
 
-_WRITING: Final = "ISOLATION LEVEL READ COMMITTED READ WRITE"
+_WRITING: Final = "ISOLATION LEVEL READ COMMITTED"
+"""Not READ WRITE: operators, and providers when a disk gets full, set default_transaction_read_only, and mean it."""
 
 _SHORT: Final = Patience.of(5.0)
 _LONG: Final = Patience.of(60.0, lock_seconds=5.0)
@@ -64,6 +66,8 @@ _NO_WAITING: Final = Patience.of(5.0, lock_seconds=0.01)
 """Without a ticket: whoever finds a lock taken comes again with one."""
 
 _PING: Final = Patience.of(1.0)
+_PING_SECONDS: Final = 1.0
+"""How long a ping waits for its answer, connecting to one host after the other included: probes have little time."""
 
 _LARGE_BYTES: Final = 1 << 20
 
@@ -162,6 +166,8 @@ class PostgresStore:
         self._preparing = threading.Lock()
         self._is_prepared = False
         self._crowded: dict[str, bool] = {}
+        self._pinging = threading.Lock()
+        self._ping: Future[None] | None = None
 
     def open(self) -> None:
         """Connect now, if that is possible; else the first use will say why not."""
@@ -205,8 +211,24 @@ class PostgresStore:
         return self._read(read_totals_only, _SHORT)
 
     def ping(self) -> None:
-        """Read a little; see `base.Store`."""
-        self._read(read_version, _PING)
+        """Read a little, together with whoever else does; see `base.Store`."""
+        with self._pinging:
+            if self._ping is None or self._ping.done():
+                self._ping = Future()
+                threading.Thread(target=self._answer_ping, args=(self._ping,), name="ping", daemon=True).start()
+            answer = self._ping
+        try:
+            answer.result(_PING_SECONDS)
+        except TimeoutError:
+            raise StoreUnreadableError(f"the database has not answered for {_PING_SECONDS:g} s") from None
+
+    def _answer_ping(self, answer: Future[None]) -> None:
+        try:
+            self._read(read_version, _PING)
+        except BaseException as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(None)
 
     def unwritable_reason(self) -> str:
         """Return why the last write of any process failed; see `base.Store`."""

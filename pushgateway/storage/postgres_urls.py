@@ -27,6 +27,10 @@ _DEFAULTS: Final = {
     "application_name": "pushgateway",
     # What was sent and is not acknowledged for so long (milliseconds) is lost with its connection.
     "tcp_user_timeout": "5000",
+    # A host that is gone while it owes an answer is noticed after as long, not after two hours.
+    "keepalives_idle": "3",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
 }
 _WRITABLE: Final = {"target_session_attrs": "read-write"}
 """For several hosts: the one that takes writes."""

@@ -142,11 +142,14 @@ def run(talk: Awaitable[Any]) -> Any:
         ("GET", "/-/healthy", 0, False, True, Lane.INLINE),
         ("GET", "/-/ready", 0, False, True, Lane.INLINE),
         ("HEAD", "/-/ready", 0, False, True, Lane.INLINE),
+        ("GET", "/-/healthy", 0, False, False, Lane.HEALTH),
+        ("GET", "/-/ready", 0, False, False, Lane.HEALTH),
+        ("GET", "/-/ready", 0, True, False, Lane.POOL),
+        ("GET", "/-/ready", 1, False, False, Lane.POOL),
         ("GET", "/x/-/ready", 0, False, True, Lane.POOL),
         ("GET", "/-/healthy", 1, False, True, Lane.POOL),
         ("GET", "/-/healthy", 0, True, True, Lane.POOL),
         ("FOO", "/metrics/job/a/-/healthy", 0, True, True, Lane.POOL),
-        ("GET", "/-/ready", 0, False, False, Lane.POOL),
         ("GET", "/metrics", 0, False, True, Lane.POOL),
         ("GET", "/metrics/job/a", 0, False, True, Lane.POOL),
         ("GET", "/api/v1/admin/wipe", 0, False, True, Lane.POOL),
@@ -157,7 +160,8 @@ def run(talk: Awaitable[Any]) -> Any:
 def test_lanes(method: str, path: str, body_bytes: int, encoded: bool, inline_store: bool, lane: Lane) -> None:
     """Small writes and health run inline, large bodies in bulk or with the giants, wipes with the writers.
 
-    No path but the exact one of health, and no body sent there, brings a read onto the loop.
+    No path but the exact one of health, and no body sent there, brings a read onto the loop, or into the thread that
+    health has where the store may not be called on the loop.
     """
     chosen = choose_lane(
         method, path, body_bytes=body_bytes, encoded=encoded, inline_store=inline_store, inline_bytes=100

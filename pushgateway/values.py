@@ -128,10 +128,13 @@ def bytes_text(size: int) -> str:
 
 _SHOWN_CHARACTERS: Final = 200
 
-_USER: Final = re.compile(r"(?P<before>://[^/?#:@]*:)[^/?#]*@")
+# The user may hold an unescaped @, as some providers' names do.
+_USER: Final = re.compile(r"(?P<before>://[^/?#:]*:)[^/?#]*@")
 # A password with an unescaped slash, question mark or hash.
-_CARELESS_USER: Final = re.compile(r"(?P<before>://[^/?#:@]*:).*@", re.DOTALL)
-_PASSWORD_PARAMETER: Final = re.compile(r"(?P<before>[?&](?:ssl)?password=)[^&#]*", re.IGNORECASE)
+_CARELESS_USER: Final = re.compile(r"(?P<before>://[^/?#:]*:).*@", re.DOTALL)
+_PASSWORD_PARAMETER: Final = re.compile(
+    r"(?P<before>[?&](?:(?:ssl)?password|oauth_client_secret|scram_(?:client|server)_key)=)[^&#]*", re.IGNORECASE
+)
 
 
 def redact(text: str) -> str:

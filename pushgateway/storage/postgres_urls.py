@@ -7,8 +7,8 @@ ever shown without `values.redact`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -44,13 +44,17 @@ def connector(url: str, password_file: str) -> Callable[[], Link]:
         password_file: Holds the password, read anew for each connection; "" if there is none.
 
     Raises:
-        ConfigError: libpq cannot read the URL, or there are two passwords.
+        ConfigError: libpq cannot read the URL, or would take a part of its password for a host or port, or there are
+            two passwords.
     """
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         # The error quotes the URL, and where it stumbles perhaps a part of the password.
         raise ConfigError(_SETTING, f"{shown(url)} is not a URL that libpq can read") from None
+    if not _names_servers(given):
+        # Else what is a part of the password to its owner would be told as a host that cannot be found.
+        raise ConfigError(_SETTING, f"{shown(url)} has no such host or port; a password's @ is %40, its / is %2F")
     if password_file and given.get("password"):
         raise ConfigError(_PASSWORD_SETTING, "cannot be used together with a password in --storage.url")
     several = _WRITABLE if "," in f"{given.get('host', '')}{given.get('hostaddr', '')}" else {}
@@ -60,6 +64,12 @@ def connector(url: str, password_file: str) -> Callable[[], Link]:
         return Link.made_of(make_conninfo("", **settings, **_password(password_file)))
 
     return connect
+
+
+def _names_servers(given: Mapping[str, Any]) -> bool:
+    """Return whether hosts and ports are what they may be: a host begins with an @ only as an abstract socket."""
+    hosts, ports = (str(given.get(name) or "").split(",") for name in ("host", "port"))
+    return not any("@" in host[1:] for host in hosts) and all(not port or port.isdecimal() for port in ports)
 
 
 def _password(file: str) -> dict[str, str]:

@@ -100,6 +100,27 @@ def test_bad_urls_are_told_without_their_password(url: str) -> None:
     assert "geheim" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:ge@heim@a/db",
+        "postgresql://me:ge/heim@a/db",
+        "postgresql://me@provider:geheim@a:5432/db",
+    ],
+)
+def test_a_password_is_not_taken_for_a_host(url: str) -> None:
+    """A URL of whose careless password libpq would make a host, a port or a database is refused without it."""
+    with pytest.raises(ConfigError, match=r"--storage\.url: .*%40") as raised:
+        prepare_store(url)
+    assert "heim" not in str(raised.value)
+
+
+def test_hosts_and_ports_that_libpq_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No port, several of them, addresses, sockets in a directory and abstract ones are fine."""
+    for host in ("a", "a,b:2", "[::1]:1,b", "%2Frun%2Fpostgresql", "%40abstract", ""):
+        assert connection_settings(monkeypatch, f"postgresql://{host}/db")["dbname"] == "db"
+
+
 def test_two_passwords(tmp_path: Path) -> None:
     """A password in the URL and one in a file contradict each other."""
     with pytest.raises(ConfigError, match="together") as raised:
@@ -111,6 +132,8 @@ def test_the_status_shows_no_password() -> None:
     """The flags that /api/v1/status and the status page show have the URL without it."""
     config = load({"storage.url": [f"postgresql://me:{SPELT}@a,b/db?sslpassword=geheim"]}, {})
     assert config.flags["storage.url"] == "postgresql://me:***@a,b/db?sslpassword=***"
+    config = load({"storage.url": ["postgresql://me@provider:geheim@a/db?sslmode=require&scram_client_key=geheim"]}, {})
+    assert config.flags["storage.url"] == "postgresql://me@provider:***@a/db?sslmode=require&scram_client_key=***"
 
 
 def test_without_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,9 +190,12 @@ class Connections:
                 if self._closed:
                     raise StoreUnreadableError("the store is closed")
                 now = time.monotonic()
+                # The first were used the longest ago; what only many at once had needed would stay open below the rest.
+                while self._idle and now - self._idle[0].used >= _MOST_IDLE_SECONDS:
+                    old.append(self._idle.pop(0))
                 while self._idle:
                     link = self._idle.pop()
-                    if now - link.used < _MOST_IDLE_SECONDS and now - link.made < _LIFE_SECONDS and not link.closed:
+                    if now - link.made < _LIFE_SECONDS and not link.closed:
                         return link
                     old.append(link)
                 return None

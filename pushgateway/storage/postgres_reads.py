@@ -13,15 +13,14 @@ from typing import Any, Final
 from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, MetricType, Snapshot
 from pushgateway.rules import contested_names
 from pushgateway.storage.postgres_connections import Statement, Transaction
-from pushgateway.storage.postgres_schema import VERSION, identity
-from pushgateway.storage.schema import TYPES, SchemaError, newer
+from pushgateway.storage.postgres_schema import FIND_VERSION, check_version, identity
+from pushgateway.storage.schema import TYPES
 
 __all__ = ["READING", "read_groups", "read_snapshot", "read_version"]
 
 READING: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """The mode of a transaction that reads one state."""
 
-_VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1"
 _GROUPS: Final = """
     SELECT id, key, series, pushed_at, failed_at, failure_reason, legacy FROM pushgateway_groups ORDER BY key
 """
@@ -54,9 +53,9 @@ def read_snapshot(transaction: Transaction, form: Form, *, legacy_only: bool) ->
         SchemaError: A newer release has changed the layout.
     """
     version, groups, headers, bodies, suspects = transaction.ask(
-        *(Statement(sql) for sql in (_VERSION, _GROUPS, _HEADERS, _BODIES[form], _SUSPECTS))
+        *(Statement(sql) for sql in (FIND_VERSION, _GROUPS, _HEADERS, _BODIES[form], _SUSPECTS))
     )
-    _check(version)
+    check_version(version)
     contested = contested_names((name.decode(), TYPES[type_]) for name, type_ in suspects)
     helps: dict[str, set[bytes]] = {}
     newest: dict[str, tuple[MetricType, str, str]] = {}
@@ -87,7 +86,7 @@ def read_version(transaction: Transaction) -> None:
     Raises:
         SchemaError: A newer release has changed the layout.
     """
-    _check(*transaction.ask_last(Statement(_VERSION)))
+    check_version(*transaction.ask_last(Statement(FIND_VERSION)))
 
 
 def read_groups(transaction: Transaction) -> Sequence[GroupContents]:
@@ -96,8 +95,8 @@ def read_groups(transaction: Transaction) -> Sequence[GroupContents]:
     Raises:
         SchemaError: A newer release has changed the layout.
     """
-    version, groups, contents = transaction.ask_last(*(Statement(sql) for sql in (_VERSION, _GROUPS, _CONTENTS)))
-    _check(version)
+    version, groups, contents = transaction.ask_last(*(Statement(sql) for sql in (FIND_VERSION, _GROUPS, _CONTENTS)))
+    check_version(version)
     families: dict[str, list[FamilyBlock]] = {}
     for row in contents:
         block = _block(row)
@@ -112,12 +111,6 @@ def _in_order(rank: Mapping[bytes, int], ids: Sequence[bytes], bodies: Sequence[
     """
     ranks = [rank[one] for one in ids]
     return [bodies[at] for at in sorted(range(len(ranks)), key=ranks.__getitem__)]
-
-
-def _check(rows: Sequence[tuple[Any, ...]]) -> None:
-    found = rows[0][0] if rows else 0
-    if found != VERSION:
-        raise SchemaError(newer(found, VERSION))
 
 
 def _group(row: tuple[Any, ...]) -> Group:

@@ -27,7 +27,7 @@ TABLE, no sequences.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
@@ -37,11 +37,13 @@ from psycopg import errors
 from pushgateway.storage.schema import SchemaError, newer
 
 __all__ = [
+    "FIND_VERSION",
     "JOB_LOCKS",
     "MIGRATIONS",
     "TABLES",
     "TOTALS_ROWS",
     "VERSION",
+    "check_version",
     "identity",
     "job_lock",
     "name_lock",
@@ -77,7 +79,9 @@ _IN_THE_WAY: Final = (
 
 _META: Final = "CREATE TABLE IF NOT EXISTS pushgateway_meta (id integer PRIMARY KEY, version integer NOT NULL)"
 _ADD_META: Final = "INSERT INTO pushgateway_meta VALUES (1, 0) ON CONFLICT (id) DO NOTHING"
-_FIND_VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1"
+FIND_VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1"
+"""For `check_version`."""
+
 _LOCK_VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1 FOR UPDATE"
 _SET_VERSION: Final = "UPDATE pushgateway_meta SET version = %s WHERE id = 1"
 
@@ -185,6 +189,17 @@ def totals_row(group_id: bytes) -> int:
     return group_id[-1] % TOTALS_ROWS
 
 
+def check_version(rows: Sequence[tuple[Any, ...]]) -> None:
+    """Look at what `FIND_VERSION` has found: the layout may have been brought up to date while a gateway runs.
+
+    Raises:
+        SchemaError: A newer release has changed the layout.
+    """
+    found = rows[0][0] if rows else 0
+    if found != VERSION:
+        raise SchemaError(newer(found, VERSION))
+
+
 def set_up(db: _Connection, *, target: int = VERSION, steps: Mapping[int, Migration] = MIGRATIONS) -> None:
     """Lay an empty database out, or bring an older layout up to date; nothing if that has been done.
 
@@ -216,7 +231,7 @@ def set_up(db: _Connection, *, target: int = VERSION, steps: Mapping[int, Migrat
 
 def _version(db: _Connection) -> int:
     try:
-        row = db.execute(_FIND_VERSION).fetchone()
+        row = db.execute(FIND_VERSION).fetchone()
     except errors.UndefinedTable:
         return 0
     return 0 if row is None else int(row[0])

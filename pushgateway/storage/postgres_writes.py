@@ -16,7 +16,7 @@ from pushgateway.storage.growth import ONE_GROUP
 from pushgateway.storage.postgres_connections import Statement, Transaction
 from pushgateway.storage.postgres_locks import Locks, lock_all_jobs, lock_job, lock_names, wanted_locks
 from pushgateway.storage.postgres_lookups import TOTALS, Found, PostgresLookups, StoredRow
-from pushgateway.storage.postgres_schema import TABLES, VERSION, identity
+from pushgateway.storage.postgres_schema import FIND_VERSION, TABLES, VERSION, check_version, identity
 from pushgateway.storage.postgres_totals import add_totals, read_totals, refused_growth
 from pushgateway.storage.schema import TYPE_CODES, TYPES, SchemaError, newer
 from pushgateway.storage.series import PushedSeries
@@ -177,18 +177,34 @@ def push(
 
 
 def refuse(transaction: Transaction, change: Refusal, rules: Rules) -> Outcome:
-    """Say what notes a push that was refused before."""
+    """Say what notes a push that was refused before.
+
+    Raises:
+        SchemaError: A newer release has changed the layout meanwhile.
+    """
     group_id, job_id = identity(change.key.key), identity(change.key.job)
-    _, added, _ = transaction.ask(
-        lock_job(job_id, alone=False), _new_group(change), Statement(_LOCK_GROUP, (group_id,))
+    _, added, _, version = transaction.ask(
+        lock_job(job_id, alone=False),
+        _new_group(change),
+        Statement(_LOCK_GROUP, (group_id,)),
+        Statement(FIND_VERSION),
     )
+    check_version(version)
     return _failed(transaction, change, change.reason, rules, is_new=bool(added))
 
 
 def delete(transaction: Transaction, change: Delete, rules: Rules) -> Outcome:
-    """Say what removes a group."""
+    """Say what removes a group.
+
+    Raises:
+        SchemaError: A newer release has changed the layout meanwhile.
+        StoreBusyError: It is large, and the caller may not wait.
+    """
     group_id = identity(change.key.key)
-    _, rows = transaction.ask(lock_job(identity(change.key.job), alone=False), Statement(_LOCK_GROUP, (group_id,)))
+    _, rows, version = transaction.ask(
+        lock_job(identity(change.key.job), alone=False), Statement(_LOCK_GROUP, (group_id,)), Statement(FIND_VERSION)
+    )
+    check_version(version)
     group = _group(rows)
     if group is None:
         return Outcome(())
@@ -202,8 +218,13 @@ def delete(transaction: Transaction, change: Delete, rules: Rules) -> Outcome:
 
 
 def wipe(transaction: Transaction) -> Outcome:
-    """Say what removes everything, while nothing else is being changed."""
-    transaction.ask(lock_all_jobs())
+    """Say what removes everything, while nothing else is being changed.
+
+    Raises:
+        SchemaError: A newer release has changed the layout meanwhile.
+    """
+    _, version = transaction.ask(lock_all_jobs(), Statement(FIND_VERSION))
+    check_version(version)
     return Outcome(tuple(Statement(sql) for sql in (*_WIPE, _NO_TOTALS)))
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pushgateway.errors import InconsistentPushError, StartError, StoreBusyError, StoreUnwritableError
 from pushgateway.limits import Limits
-from pushgateway.model import Delete, Form, Totals, Wipe
+from pushgateway.model import Change, Delete, Form, Refusal, Totals, Wipe
 from pushgateway.storage import StatusBoard, Ticket, open_store, postgres, postgres_schema, prepare_store
 from pushgateway.storage.base import UNKNOWN_OUTCOME
 from pushgateway.storage.postgres import PostgresStore
@@ -116,10 +116,19 @@ def test_a_newer_layout_is_refused(url: str) -> None:
         put(store)
         with psycopg.connect(url) as db:
             db.execute("UPDATE pushgateway_meta SET version = version + 1")
-        with pytest.raises(StoreUnwritableError, match="made by a newer release"):
-            put(store)
+        changes: list[Change] = [
+            push(key("a"), family("x", group=key("a"))),
+            Delete(key("a")),
+            Refusal(key("b"), 1.0, b"", "no"),
+            Wipe(),
+        ]
+        for change in changes:
+            with pytest.raises(StoreUnwritableError, match="made by a newer release"):
+                store.apply(change, Ticket())
         assert "newer release" in store.unwritable_reason()
     with pytest.raises(StartError, match="made by a newer release") as raised:
+        with psycopg.connect(url) as db:
+            assert db.execute("SELECT count(*) FROM pushgateway_groups").fetchone() == (1,)
         prepare_store(url.replace("postgres@", "postgres:geheim@"))
     assert "geheim" not in str(raised.value)
 

@@ -39,11 +39,13 @@ _GRACE_SECONDS: Final = 1.0
 """The server ends a statement in time; if it does not even do that, it is left after so much more."""
 
 # A gateway that is stopped in the middle of a transaction is not to hold its locks for ever. A commit that has returned
-# is to survive the loss of power, whatever the server's default; a stricter one holds.
+# is to survive the loss of power, whatever the server's default; a stricter one holds. That it has not waited for its
+# standby is told by a warning alone, so warnings have to come whatever the user's default is.
 _SETTINGS: Final = """
     SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),
         set_config('idle_in_transaction_session_timeout', %s, true),
-        set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true)
+        set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true),
+        set_config('client_min_messages', 'warning', true)
 """
 
 _T = TypeVar("_T")

@@ -155,7 +155,9 @@ def test_a_database_that_hangs(gateway: Gateway, proxy: Proxy, record_property: 
     assert (healthy.status, "store cannot be read: the database has not answered" in healthy.text) == (200, True), (
         healthy.text
     )
-    assert (ready.status, "the database has not answered" in ready.text) == (503, True), ready.text
+    # The two may have asked together; what the question itself ends with after 2 s has other words.
+    told = ("the database has not answered", "did not answer in time", "connection timeout expired")
+    assert (ready.status, any(words in ready.text for words in told)) == (503, True), ready.text
     proxy.failure = Failure.NONE
     assert value(gateway) == 1
     assert_recovers(gateway, "hung", record_property)

@@ -23,6 +23,7 @@ from pushgateway.commands import COMMANDS
 from pushgateway.commands.flags import given, setting_flag
 from pushgateway.config import OPTIONS, Config, load
 from pushgateway.errors import CommandError, ConfigError, PushgatewayError
+from pushgateway.manual import manual_page
 from pushgateway.storage import parse_url
 from pushgateway.temporary import MEMORY_DIRECTORY, TemporaryDirectory, disk_directories, make_directory
 from pushgateway.values import shown
@@ -189,7 +190,7 @@ def _informational() -> list[click.Option]:
             expose_value=False,
             is_eager=True,
             callback=_help_man,
-            help="Show a manual page. Not supported yet.",
+            help="Show the manual page: pushgateway --help-man | man -l -.",
         ),
     ]
 
@@ -200,6 +201,7 @@ def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
         context.exit()
 
 
-def _help_man(_context: click.Context, _: click.Parameter, value: bool) -> None:
+def _help_man(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        raise ConfigError("--help-man", "is not supported yet")
+        click.echo(manual_page(context))
+        context.exit()

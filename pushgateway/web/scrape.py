@@ -153,7 +153,7 @@ def _views(
 
 
 def _unit(view: FamilyView) -> str:
-    """Return the unit, if the name says it: for any other Prometheus drops the whole scrape, from 2.49 on."""
+    """Return the unit, if the name says it: for any other newer releases of Prometheus drop the whole scrape."""
     name = view.name.removesuffix("_total") if view.type is MetricType.COUNTER else view.name
     return view.unit if name.endswith(f"_{view.unit}") else ""
 

@@ -117,7 +117,7 @@ def opened(database: Database) -> Iterator[Store]:
     store.close()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=changes())
 def test_decides_like_a_naive_store(database: Database, history: list[Push | Delete | Wipe]) -> None:
     """Whatever the history, the store refuses exactly what would make the whole unscrapeable, and holds the rest."""

@@ -17,7 +17,7 @@ from tests.pushes import sequences
 from tests.rows import PROTOBUF, TIMES
 
 BOUNDED = settings(
-    max_examples=400,
+    max_examples=250,
     derandomize=True,
     deadline=None,
     database=None,

@@ -21,7 +21,7 @@ from pushgateway.model import (
     Summary,
 )
 
-thorough = settings(max_examples=200, deadline=None)
+thorough = settings(max_examples=100, deadline=None)
 
 HISTOGRAMS = (MetricType.HISTOGRAM, MetricType.GAUGE_HISTOGRAM)
 BOUND_LABELS = {"le", "quantile"}

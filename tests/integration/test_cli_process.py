@@ -41,7 +41,7 @@ def test_help() -> None:
         (["--no-such-flag"], {}, ["--no-such-flag"]),
         (["--web.listen-address=9091"], {}, ["--web.listen-address", "'9091'"]),
         ([], {"PUSHGATEWAY_WEB_WORKERS": "many"}, ["PUSHGATEWAY_WEB_WORKERS", "'many'"]),
-        (["--storage.url=postgres://me:secret@h/db"], {}, ["--storage.url", "'postgres://me:***@h/db'"]),
+        (["--storage.url=mysql://me:secret@h/db"], {}, ["--storage.url", "'mysql://me:***@h/db'"]),
         (["--web.route-prefix=/\udcff"], {}, ["--web.route-prefix", "UTF-8"]),
         (["--persistence.interval=" + "9" * 100 + "h"], {}, ["--persistence.interval", "too long"]),
         (["--persistence.file=a", "--storage.url=memory:"], {}, ["--persistence.file", "--storage.url"]),

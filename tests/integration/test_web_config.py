@@ -282,6 +282,7 @@ def shown(gateway: Gateway) -> bytes:
 def test_new_certificate_in_every_worker(changing: Gateway, home: Path, authority: Authority) -> None:
     """Certificate and key that are replaced are shown on new connections of every worker, without a restart."""
     before = shown(changing)
+    poll(lambda: len(changing.workers()) == 3, seconds=RELOAD_SECONDS, what="all workers")
     workers = changing.workers()
     authority.issue("renewed")
     for suffix in ("crt", "key"):

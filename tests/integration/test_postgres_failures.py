@@ -153,13 +153,11 @@ def test_a_database_that_hangs(gateway: Gateway, proxy: Proxy, record_property: 
     said = any(words in reply.text for words in ("the database did not answer", "connection timeout expired"))
     assert (reply.status, said) == (503, True), reply.text
     assert int(reply.header("Retry-After") or 0) > 0
-    healthy, ready = gateway.get("/-/healthy"), gateway.get("/-/ready")
-    assert (healthy.status, "store cannot be read: the database has not answered" in healthy.text) == (200, True), (
-        healthy.text
-    )
     # The two may have asked together; what the question itself ends with after 2 s has other words.
     told = ("the database has not answered", "did not answer in time", "connection timeout expired")
-    assert (ready.status, any(words in ready.text for words in told)) == (503, True), ready.text
+    for path, status in (("/-/healthy", 200), ("/-/ready", 503)):
+        health = gateway.get(path)
+        assert (health.status, any(words in health.text for words in told)) == (status, True), health.text
     proxy.failure = Failure.NONE
     assert value(gateway) == 1
     assert_recovers(gateway, "hung", record_property)

@@ -23,7 +23,7 @@ from tests.hostile import OPENMETRICS, Request, mutations
 from tests.rows import PROTOBUF
 
 SHORT = settings(
-    max_examples=1000,
+    max_examples=1500,
     derandomize=True,
     deadline=None,
     database=None,

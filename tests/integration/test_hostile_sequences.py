@@ -24,7 +24,7 @@ from tests.hostile import OPENMETRICS, Request, pushes
 from tests.rows import PROTOBUF
 
 SETTINGS = settings(
-    max_examples=15,
+    max_examples=25,
     stateful_step_count=15,
     derandomize=True,
     deadline=None,

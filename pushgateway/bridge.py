@@ -22,6 +22,8 @@ A write that waits holds a `Ticket` that the loop watches: when the time is up a
 answer is 503 with Retry-After, the write is never applied, and what is being parsed for it ends. A request that is
 complete is carried out even if its client has gone: jobs that push and do not read the answer exist, and the original
 serves them.
+
+Long, since lanes, tickets and what they refuse are one mechanism, whose races are only seen when it is read as one.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 `OPTIONS` is the one table: the command line, `--help`, the environment, the frozen `Config`, the flags of
 /api/v1/status and the page of the reference derive from it. `load` is pure: it is handed the flags and the environment
 and reads nothing itself.
+
+Long, since half of it is that table.
 """
 
 from __future__ import annotations

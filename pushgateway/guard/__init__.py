@@ -1,9 +1,9 @@
 """May this request come in, and which headers does every answer get?
 
-The guard stands before the application, and before a request's body is read: whoever may not come in is told so with
-nothing of theirs in memory but the headers. It is asked on the event loop and never waits there: bcrypt has a thread of
-its own (`passwords`), and the rate limit is a number in memory that all workers share (`throttle`). It is handed a
-`Source` and reads no file.
+The guard stands before the application, and before the body of a request is asked for: whoever may not come in is told
+so with nothing of theirs in memory but the headers, and what of a body came with them, 64 KiB and a read at most. It is
+asked on the event loop and never waits there: bcrypt has a thread of its own (`passwords`), and the rate limit is a
+number in memory that all workers share (`throttle`). It is handed a `Source` and reads no file.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ it on whole:
   sends `Upgrade: h2c` with its first request.
 
 Deadlines are not timers, which cost each request two heap operations; `Connection.check` looks at them once a second.
+
+Long, since it is one class whose methods are uvicorn's call-backs and share the state of one connection.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ The group's row is locked by whatever changes the group. A new group is inserted
 second waits for the first, and then finds its group.
 
 The totals are written last, one row of many, and only by what adds or removes. Whoever comes near to a limit first
-locks all of these rows: so limits are exact, and far from them nobody waits (`postgres_totals`).
+locks all of these rows: so limits are exact near them, and far from them nobody waits (`postgres_totals`).
 
 Rejected, measured with 4 writers (tests/benchmarks/bench_postgres.py): SERIALIZABLE without locks. See
 docs/explanation/scaling.md.

@@ -2,7 +2,8 @@
 
 A single row would be a lock that every push takes that makes something more. So there are some, of which a group always
 has the same, and the sum is what counts. Reading it takes no lock. Two pushes at the same time could so exceed a limit
-together: whoever comes near to one locks all of the rows first, and reads again.
+together: whoever comes near to one locks all of the rows first, and reads again. What is left is that more than ten
+writers, each of which adds nearly a tenth of a limit, pass it together.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def add_totals(group_id: bytes, growth: Totals) -> list[Statement]:
 def refused_growth(
     transaction: Transaction, growth: Totals, limits: Limits, stored: Callable[[], Totals]
 ) -> LimitError | None:
-    """Return which limit a change would exceed, exactly; the totals are locked afterwards if that is close.
+    """Return which limit a change would exceed; close to one, the totals are locked, and read again, to tell exactly.
 
     Args:
         transaction: Holds all other locks that it needs.

@@ -27,7 +27,8 @@ class StatusBoard:
     """A sentence and a few file identities that every process forked after this was made can read and replace.
 
     No lock is shared: what is half replaced has the wrong checksum and is read again. Writers are rare, since a store
-    notes changes of state only, while it holds the writers' lock, and files when it opens them.
+    notes changes of state only, and files when it opens them. SQLite's does so while it holds the writers' lock; of two
+    workers on PostgreSQL that note something at once, the next write mends what they leave.
     """
 
     def __init__(self) -> None:

@@ -1,3 +1,8 @@
+"""What does one connection get, and when is it ended?
+
+Long, since all of it drives one class over the same fake transport and clock.
+"""
+
 from __future__ import annotations
 
 import asyncio

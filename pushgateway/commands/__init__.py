@@ -1,8 +1,9 @@
 """Which commands has the program beside serving?
 
-Each module but the shared ones (flags, progress) is one command: it exposes `command`, and raises what `cli.main` turns
-into one line and an exit code: click's usage errors and `ConfigError` for 2, any other error of ours for 1. None
-imports the server, the web side or prometheus_client, which chooses its multiprocess mode when it is first imported.
+Each module but the shared ones (flags, progress, verdict) is one command: it exposes `command`, and raises what
+`cli.main` turns into one line and an exit code: click's usage errors and `ConfigError` for 2, any other error of ours
+for 1. None imports the server, the web side or prometheus_client, which chooses its multiprocess mode when it is first
+imported.
 """
 
 from __future__ import annotations

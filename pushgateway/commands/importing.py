@@ -15,6 +15,7 @@ import click
 
 from pushgateway.commands.flags import store_file, store_flags
 from pushgateway.commands.progress import Progress
+from pushgateway.commands.verdict import conclude, show_differences
 from pushgateway.config import OPTIONS, Config, load
 from pushgateway.errors import CommandError, ConfigError
 from pushgateway.model import GroupingKey
@@ -25,7 +26,6 @@ from pushgateway.values import duration_seconds, shown
 
 __all__ = ["command"]
 
-_SHOWN_DIFFERENCES: Final = 20
 _URL_CHARACTERS: Final = re.compile("[!-~]+")
 _UTF8_NAMES: Final = "push.enable-utf8-names"
 
@@ -67,7 +67,7 @@ def _import(**values: Any) -> None:
         if store is not None and not dry_run:
             left_out = {*newer_here, *(key for key, _ in transfer.refused)}
             differences = _compare(source, new, store, left_out)
-    _conclude(len(transfer.refused), len(groups), differences)
+    conclude("import", "gateways", refused=len(transfer.refused), total=len(groups), differences=differences)
 
 
 def _source(values: dict[str, Any]) -> Remote:
@@ -163,23 +163,10 @@ def _compare(source: Remote, new: Remote | None, store: Store, left_out: Collect
     old = _read(source)
     here = stored_groups(store.groups()) if new is None else _read(new)
     found = compare(old, here, left_out=left_out)
-    for difference in found.differences[:_SHOWN_DIFFERENCES]:
-        click.echo(f"pushgateway: differs: {difference}", err=True)
-    if (more := len(found.differences) - _SHOWN_DIFFERENCES) > 0:
-        click.echo(f"pushgateway: differs: and {more} more", err=True)
+    show_differences(found.differences)
     count = len(found.differences)
     click.echo(f"compared: {found.groups} groups, {found.series} series, {count} differences")
     return count
-
-
-def _conclude(refused: int, total: int, differences: int) -> None:
-    problems = []
-    if refused:
-        problems.append(f"{refused} of {total} groups could not be imported")
-    if differences:
-        problems.append(f"the two gateways differ in {differences} places; import again if pushes came meanwhile")
-    if problems:
-        raise CommandError("; ".join(problems))
 
 
 command = click.Command(

@@ -12,7 +12,8 @@ from typing import Final
 import click
 
 from pushgateway.commands.progress import Progress
-from pushgateway.errors import CommandError, ConfigError
+from pushgateway.commands.verdict import conclude, show_differences
+from pushgateway.errors import ConfigError
 from pushgateway.limits import Limits
 from pushgateway.own_families import TYPES
 from pushgateway.storage import Store, is_shared, join_store, parse_url
@@ -20,8 +21,6 @@ from pushgateway.takeover import Migration, Outcome, StoreComparison, compare_st
 from pushgateway.values import redact
 
 __all__ = ["command"]
-
-_SHOWN_DIFFERENCES: Final = 20
 
 _LIMITS: Final = Limits(groups=0, families=0, series=0)
 """What the old store holds was let in once."""
@@ -46,7 +45,7 @@ def _migrate(*, from_: str, to: str, password_file: str | None) -> None:
         refused, total = _take(old, new)
         compared = compare_stores(old, new)
     _report(compared)
-    _conclude(refused, total, len(compared.found.differences))
+    conclude("migrate", "stores", refused=refused, total=total, differences=len(compared.found.differences))
 
 
 def _check(flag: str, url: str) -> None:
@@ -104,26 +103,13 @@ def _take(old: Store, new: Store) -> tuple[int, int]:
 
 def _report(compared: StoreComparison) -> None:
     found = compared.found
-    for difference in found.differences[:_SHOWN_DIFFERENCES]:
-        click.echo(f"pushgateway: differs: {difference}", err=True)
-    if (more := len(found.differences) - _SHOWN_DIFFERENCES) > 0:
-        click.echo(f"pushgateway: differs: and {more} more", err=True)
+    show_differences(found.differences)
     count = len(found.differences)
     newer = f", {compared.newer} groups that are newer there left out" if compared.newer else ""
     click.echo(
         f"compared: {found.groups} groups, {found.series} series, {compared.lines} lines of scrapes{newer}, "
         f"{count} differences"
     )
-
-
-def _conclude(refused: int, total: int, differences: int) -> None:
-    problems = []
-    if refused:
-        problems.append(f"{refused} of {total} groups could not be migrated")
-    if differences:
-        problems.append(f"the two stores differ in {differences} places; migrate again if pushes came meanwhile")
-    if problems:
-        raise CommandError("; ".join(problems))
 
 
 command = click.Command(

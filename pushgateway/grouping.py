@@ -25,7 +25,7 @@ from pushgateway.names import (
     unescape_name,
 )
 
-__all__ = ["format_path", "parse"]
+__all__ = ["format_path", "parse", "readable_path"]
 
 _STANDARD = Limits()
 _BASE64_SUFFIX = "@base64"
@@ -37,6 +37,8 @@ _ALPHABET_HINT = "expected URL-safe base64: A-Z a-z 0-9 - _, padding optional"
 # Line ends are skipped inside base64, as Go's decoder does.
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9_\-\r\n]")
 _LINE_ENDS = b"\r\n"
+# What no browser, shell, proxy or server changes in a path, on its way or when it is shown: not "." and "..", though.
+_plain = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.:-]+").fullmatch
 _ESCAPES = {
     "\a": r"\a",
     "\b": r"\b",
@@ -108,6 +110,22 @@ def format_path(key: GroupingKey, *, utf8_names: bool = False) -> str:
     written = escape_url_name if utf8_names else str
     others = (f"/{written(name)}{_BASE64_SUFFIX}/{_encode(value)}" for name, value in key.labels if name != "job")
     return f"job{_BASE64_SUFFIX}/{_encode(key.job)}{''.join(others)}"
+
+
+def readable_path(key: GroupingKey, *, utf8_names: bool = False) -> str:
+    """Return a path as `format_path` does, but with values as they are where every program on the way leaves them so.
+
+    Args:
+        key: As in `format_path`.
+        utf8_names: As in `format_path`.
+    """
+    written = escape_url_name if utf8_names else str
+    others = (_component(written(name), value) for name, value in key.labels if name != "job")
+    return "/".join((_component("job", key.job), *others))
+
+
+def _component(name: str, value: str) -> str:
+    return f"{name}/{value}" if _plain(value) else f"{name}{_BASE64_SUFFIX}/{_encode(value)}"
 
 
 def _split_labels(text: str, limits: Limits, *, utf8_names: bool) -> dict[str, str]:

@@ -155,6 +155,25 @@ def test_a_formatted_key_reads_as_itself(key: GroupingKey) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_\-@/]+", path)
 
 
+@given(keys, st.booleans())
+def test_readable_paths_come_back_and_need_no_escapes(key: GroupingKey, utf8_names: bool) -> None:
+    """parse(readable_path(key)) == key for every key, in characters that nothing on the way changes, dots included."""
+    path = grouping.readable_path(key, utf8_names=utf8_names)
+    assert grouping.parse(path.encode("ascii"), utf8_names=utf8_names) == key
+    assert re.fullmatch(r"[A-Za-z0-9_.:@/-]+", path)
+    assert not {".", ".."} & set(path.split("/"))
+
+
+def test_a_readable_path_shows_plain_values_as_they_are() -> None:
+    """Only what a path cannot carry everywhere is in base64: slashes, blanks, dots alone, other scripts."""
+    key = GroupingKey.of({"job": "db backup", "instance": "db-1.example:9100", "dir": "/srv", "up": ".."})
+    assert grouping.readable_path(key) == (
+        "job@base64/ZGIgYmFja3Vw/dir@base64/L3Nydg/instance/db-1.example:9100/up@base64/Li4"
+    )
+    dotted = GroupingKey.of({"job": "a", "host.name": "b"})
+    assert grouping.readable_path(dotted, utf8_names=True) == "job/a/U__host_2e_name/b"
+
+
 @given(st.dictionaries(label_names, values.filter(lambda value: "/" not in value), max_size=5), st.booleans())
 def test_plain_and_base64_values_name_the_same_group(labels: dict[str, str], pad: bool) -> None:
     """A value written plainly and the same value in base64 are one group, whatever the padding."""

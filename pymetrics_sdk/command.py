@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import select
 import signal
 import subprocess
 import sys
@@ -27,6 +29,9 @@ NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 KILL_AFTER_TERM_SECONDS = 10.0
 """Between the SIGTERM and the SIGKILL of --kill-after: time for a clean-up."""
+
+POLL_SECONDS = 1.0
+"""How late the end is seen where a parent passed on a mask that blocks SIGCHLD; elsewhere it is seen at once."""
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # Signals by which somebody ends a program; every other one is a program's own end: SIGSEGV, SIGABRT, SIGPIPE, ...
@@ -105,12 +110,18 @@ def judge(ended: Ended, *, late: bool) -> Exit:
 
 
 class Relay:
-    """Passes signals on to the command; those that arrive before it has started wait for it."""
+    """Passes signals on to the command; those that arrive before it has started wait for it.
+
+    A signal that arrives in the instant before a system call blocks is handled when that call is over, which for a wait
+    would be the command's end. So while the command runs every signal also writes a byte to a pipe, and `wait` blocks
+    in nothing but reading it (the self-pipe trick; `signal.set_wakeup_fd`).
+    """
 
     def __init__(self) -> None:
         self.pid: int | None = None
         self.signalled = False
         self.killed_late = False
+        self._wakeups = -1
         self._early: list[int] = []
         self._previous: dict[int, Any] = {}
 
@@ -120,18 +131,39 @@ class Relay:
         signum: int
         # A parent that ignores SIGCHLD passes that on, and the kernel then throws exit statuses away. Never put back:
         # nothing of ours starts afterwards.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, _wake_up)
         for signum in _FORWARDED:
             # What is ignored stays ignored, here and in the command: that is how nohup works.
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 self._previous[signum] = signal.signal(signum, self.forward)
         self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self.kill)
+        self._wakeups, wakeup = os.pipe()
+        os.set_blocking(self._wakeups, False)
+        os.set_blocking(wakeup, False)
+        # A full pipe wakes as well as one with a byte.
+        previous_wakeup = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.set_wakeup_fd(previous_wakeup)
+            os.close(wakeup)
+            os.close(self._wakeups)
             for signum, previous in self._previous.items():
                 signal.signal(signum, previous)
+
+    def wait(self, pid: int) -> tuple[int, resource.struct_rusage]:
+        """Wait for the command's end; return its wait status and what it used.
+
+        wait4 and not Popen.wait: only it tells what this one command used.
+        """
+        while True:
+            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
+                return status, usage
+            select.select([self._wakeups], [], [], POLL_SECONDS)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wakeups, 4096)
 
     def started(self, pid: int) -> None:
         """Pass on what came before the command had a process id."""
@@ -173,6 +205,10 @@ class Relay:
                 os.kill(self.pid, signum)
 
 
+def _wake_up(signum: int, frame: FrameType | None) -> None:
+    """Handle SIGCHLD: a signal that is handled at all ends the wait."""
+
+
 def _from_terminal() -> bool:
     """Whether this process is in the foreground of its terminal, whose keys signal the whole group."""
     try:
@@ -198,8 +234,7 @@ def _supervise(command: Sequence[str], relay: Relay, kill_after_seconds: float |
     relay.started(process.pid)
     if kill_after_seconds is not None:
         relay.kill_in(kill_after_seconds)
-    # wait4 and not Popen.wait: only it tells what this one command used.
-    _, status, usage = os.wait4(process.pid, 0)
+    status, usage = relay.wait(process.pid)
     relay.over()
     process.returncode = os.waitstatus_to_exitcode(status)
     signum = -process.returncode if process.returncode < 0 else 0

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +127,33 @@ def test_a_sigterm_that_kills_the_command_is_143(gateway: ScriptedGateway) -> No
         process.communicate(timeout=20)
     assert process.returncode == 143
     assert gateway.group("wrapped")["batch_job_last_result", {"result": "cancellation"}] == 1
+
+
+def test_a_signal_that_interrupts_no_system_call_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes just before the wait for the command, and so does not interrupt it, reaches the command."""
+    relay = command.Relay()
+    waits = threading.Event()
+    select = command.select.select
+
+    def wait(*arguments: Any) -> Any:
+        waits.set()
+        return select(*arguments)
+
+    def signal_another_thread() -> None:
+        waits.wait(20)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    monkeypatch.setattr(command, "POLL_SECONDS", 20.0)
+    monkeypatch.setattr(command.select, "select", wait)
+    with relay.installed(), subprocess.Popen(["sleep", "10"]) as child:
+        thread = threading.Thread(target=signal_another_thread)
+        thread.start()
+        relay.started(child.pid)
+        status, _ = relay.wait(child.pid)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        thread.join()
+    assert child.returncode == -signal.SIGTERM
+    assert relay.signalled
 
 
 def test_kill_after_ends_a_command_that_takes_too_long(gateway: ScriptedGateway) -> None:

@@ -41,6 +41,9 @@ _HANDLERS: Final = {
     "lifecycle.ready": "ready",
     "push.delete": "delete",
     "push.push": "push",
+    "ui.failures": "failures",
+    "ui.groups": "groups",
+    "ui.overview": "status",
     "ui.static": "static",
     "ui.status": "status",
 }

@@ -22,22 +22,22 @@ def own_gateway(record_property: Callable[[str, object], None]) -> Iterator[Gate
 
 @OURS
 def test_recent_failures_are_listed_with_their_reasons(service: Service) -> None:
-    """First table: the status page tells of a refused push which group it was for and why."""
+    """First table: the page of failures tells of a refused push which group it was for and why."""
     service.wipe()
     service.push("job/troubled", b"some_metric 1\nsome_metric 2\n")
-    page = service.get("/status").text
+    page = service.get("/failures").text
     assert "troubled" in page
     assert "was collected before with the same name and label values" in page
 
 
 @OURS
-def test_status_page_lists_groups(service: Service) -> None:
-    """Section A: the status page lists the groups, and what they hold cannot become markup."""
+def test_page_of_groups_lists_groups(service: Service) -> None:
+    """Section A: a page lists the groups, and what they hold cannot become markup."""
     service.wipe()
-    service.push("job/<b>bold/l/v", b"# HELP x <script>\nx 1\n")
-    page = service.get("/").text
+    service.push("job/<b>bold/l/v", b"# HELP x <u>help\nx 1\n")
+    page = service.get("/groups").text
     assert "&lt;b&gt;bold" in page
-    assert "<script>" not in page
+    assert "<u>" not in page
     assert "<b>" not in page
 
 

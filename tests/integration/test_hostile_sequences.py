@@ -68,7 +68,7 @@ class Attack(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let the parsers of others read what the sequence has left: in text, protobuf and OpenMetrics."""
-        for path in ("/api/v1/metrics", "/status"):
+        for path in ("/api/v1/metrics", "/", "/groups", "/failures", "/status"):
             assert self.gateway.get(path).status == 200
         families = list(read_delimited(self.gateway.get("/metrics", {"Accept": PROTOBUF}).body))
         assert len({family.name for family in families}) == len(families)

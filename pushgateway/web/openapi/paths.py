@@ -42,8 +42,10 @@ def paths(config: Config) -> Json:
     return {
         **_groups(config),
         config.telemetry_path: _item(get=_scrape(config)),
-        "/": _item(get=_page("home")),
-        "/status": _item(get=_page("status")),
+        "/": _item(get=_page("overview", "Show a person how the gateway is")),
+        "/groups": _item(get=_page("groups", "Show a person the groups", parameters=[_PAGE])),
+        "/failures": _item(get=_page("failures", "Show a person what was refused lately")),
+        "/status": _item(get=_page("status", "Show a person what this gateway is and how it is set up")),
         "/static/{file}": _item(get=_static(), parameters=[_path("file", "A file of the pages.", example="style.css")]),
         "/-/healthy": _item(get=_health("healthy", "Tell whether the gateway answers", ())),
         "/-/ready": _item(get=_health("ready", "Tell whether the gateway can serve", (503,))),
@@ -247,25 +249,27 @@ def _failures() -> Json:
     return _api("getFailures", "Tell the pushes that were refused lately, newest first", "Failures", parameters=[limit])
 
 
-def _page(name: str) -> Json:
-    page = {
-        "name": "page",
-        "in": "query",
-        "description": "Which page of the groups; what is not a number is the first one.",
-        "schema": {"type": "string"},
-    }
+_PAGE: Final[Json] = {
+    "name": "page",
+    "in": "query",
+    "description": "Which page of the groups; what is not a number is the first one.",
+    "schema": {"type": "string"},
+}
+
+
+def _page(name: str, summary: str, *, parameters: Iterable[Json] = ()) -> Json:
     return _operation(
         f"get{name.capitalize()}Page",
-        "Show groups and status to a person",
+        summary,
         "pages",
-        parameters=[page],
         responses={200: response("A page.", {"text/html; charset=utf-8": {"schema": {"type": "string"}}})},
+        parameters=[*parameters],
     )
 
 
 def _static() -> Json:
-    media = ("text/css; charset=utf-8", "application/javascript", "image/x-icon", "image/svg+xml")
-    content: Json = {one: {"schema": {}} for one in media}
+    media = ("text/css", "application/javascript", "image/svg+xml")
+    content: Json = {f"{one}; charset=utf-8": {"schema": {}} for one in media} | {"image/x-icon": {"schema": {}}}
     return _operation(
         "getStatic", "Get a file of the pages", "pages", responses={200: response("The file.", content)}, errors=(404,)
     )

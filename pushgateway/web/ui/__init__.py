@@ -1,0 +1,59 @@
+"""What does a person see who opens the gateway in a browser?
+
+One blueprint, one module a page, one template a module. How to write a page:
+
+1. The view goes into a module of its own, is registered on `frame.bp`, and answers with `frame.page(template, ...)`::
+
+       from pushgateway.web.ui.frame import bp, page
+
+       @bp.get("/groups")
+       def groups() -> Response:
+           return page("groups.html", groups=...)
+
+   Import the module at the end of this file; give its endpoint (`ui.groups`) a word in `web._HANDLERS`; describe its
+   path in web/openapi/paths.py, docs/reference/http-api.md and docs/reference/metrics.md.
+
+2. The template begins with ``{% extends "base.html" %}`` and fills the blocks `title` (a few words; the gateway's name
+   is added) and `main` (begins with the page's only ``<h1>``). The navigation marks its entry by itself: the first
+   segment of the path decides.
+
+3. Each link, asset and form action is written with `url`, and nothing begins with a slash::
+
+       <a href="{{ url("groups/job/etl", q="env=dev", sort="name") }}">
+
+   `url` is relative to the page's own depth, so that it holds behind a route prefix and behind proxies that strip one.
+   The path has to be percent-encoded already; the query is encoded here, and None leaves a parameter out. A view that
+   redirects answers `frame.see(path, ...)`, which is the same as a 303.
+
+4. At hand in all templates:
+
+       {{ seconds | ago }}        <time>3 min ago</time>, the absolute time on hover; "never" for 0
+       {{ seconds | moment }}     <time>2023-11-14 22:13:20 UTC</time>
+       {{ seconds | duration }}   1 h 2 min, the exact seconds on hover
+       {{ number | readable }}    1 234 or 5.68 M, the exact value on hover; a `Quantity` as argument gives it a unit
+       {{ number | data_size }}   4.6 MB, the exact bytes on hover
+       {{ number | plural("group") }}  1 group, 2 groups (a second word for an odd plural)
+
+   ``{% import "macros.html" as ui %}`` gives `ui.labels(pairs)`, `ui.badge(text, kind)`, `ui.code(text, name)` (a block
+   with a copy button), `ui.table(name)` (a ``{% call %}`` around a table, which scrolls by itself on a phone).
+   What was pushed is put into ``<bdi>``, which keeps right-to-left text from turning its surroundings.
+
+5. The policy (`frame.POLICY`) runs no inline script and takes no inline style: no `style=`, no `onclick=`. Lengths in
+   charts are attributes of SVG. Pages work without JavaScript. With it static/live.js does the following:
+
+       data-live="NAME"       its content is replaced when the page is fetched again; names are unique on a page. What
+                              the reader has opened, checked, typed or selected in it stays: give `details`, inputs
+                              and rows an `id` that does not depend on their place
+       data-confirm="WORDS"   on a form: its submit button waits until the input named `confirm` says WORDS. The view
+                              compares too
+       data-copy              on a button, hidden until there is a script: copies the text of the `code` beside it
+
+6. Classes (static/style.css): `card`, `cards` (a grid of them), `stat`, `badge` (`good`, `bad`, `warn`, `quiet`),
+   `button` (`primary`, `danger`, `plain`), `field`, `toolbar`, `notice` (`good`, `bad`, `warn`), `scroll`, `number` (a
+   column of numbers), `clamp` (a long text in few lines), `quiet`, `labels`, `pages`, `visually-hidden`.
+"""
+
+from pushgateway.web.ui import assets, failures, groups, overview, status
+from pushgateway.web.ui.frame import bp
+
+__all__ = ["assets", "bp", "failures", "groups", "overview", "status"]

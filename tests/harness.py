@@ -46,7 +46,8 @@ def require_program(name: str) -> str:
     """Return the path of an external program; skip the test without it, but fail where CI=true: CI installs all."""
     path = shutil.which(name)
     if path is None:
-        message = f"{name} is not installed (apt-get install prometheus prometheus-pushgateway curl nodejs npm systemd)"
+        packages = "prometheus prometheus-pushgateway curl nodejs npm systemd chromium"
+        message = f"{name} is not installed (apt-get install {packages})"
         if os.environ.get("CI") == "true":
             pytest.fail(message, pytrace=False)
         pytest.skip(message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Gateway, require_program
+from tests.node import install_packages
 
 NODE = Path(__file__).parent / "node"
 
@@ -19,15 +19,8 @@ Push = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def modules() -> Path:
-    """The installed packages of tests/e2e/node, installed anew only after its lock file has changed."""
-    npm = require_program("npm")
-    lock, installed = NODE / "package-lock.json", NODE / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        done = subprocess.run([npm, "ci", "--ignore-scripts"], cwd=NODE, capture_output=True, text=True, check=False)
-        if done.returncode and os.environ.get("CI") != "true":
-            pytest.skip(f"npm ci failed: {done.stderr[-500:]}")
-        assert done.returncode == 0, done.stderr
-    return NODE / "node_modules"
+    """The installed packages of tests/e2e/node, as its lock file names them."""
+    return install_packages(NODE)
 
 
 @pytest.fixture

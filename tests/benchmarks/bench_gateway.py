@@ -1,286 +1,140 @@
-"""How many pushes a second does the gateway take, how long does a scrape last, and how does the original compare?
+"""How does the gateway compare with the original: pushes, scrapes, memory, starts, and what the SDK costs?
 
-    make bench            all figures, about six minutes
-    make bench ARGS=--quick   up to 1 000 groups and shorter, about a minute
+Both run on this machine and are measured in turn, several rounds each; printed are the medians as `ours / original`,
+and in parentheses how many times better ours is. Ours runs as it comes: two workers, SQLite, each push flushed to disk
+before it is answered. The original keeps its groups in memory. Both check consistency.
 
-Both gateways run at once on this machine and are measured in turns, by wrk over four connections, with pushes of 20
-samples that overwrite groups that are stored already. Ours runs as it does by default: two workers, SQLite, each push
-flushed to disk before it is answered; the original keeps its groups in memory. wrk needs its share of the cores, too.
+  make bench                          up to 10 000 groups, about 25 minutes
+  make bench ARGS=--full              up to 100 000 groups and a million overwrites, about 75 minutes
+  make bench ARGS=--quick             up to 1 000 groups, one round, about a minute
+  make bench ARGS="--markdown=FILE"   write the tables for docs/explanation/performance.md, too
+
+One scenario for 10 s, and ours alone:
+
+  make bench ARGS="--only pushes --groups 1000 --loads put-4-close --seconds 10 --rounds 1 --alone"
+  make bench ARGS="--only scrapes --groups 10000 --seconds 10 --rounds 1 --alone"
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import http.client
 import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.harness import Gateway, Original, Service, processes, require_program
+from tests.benchmarks.figures import Row, Table, line, records
+from tests.benchmarks.machine import facts
+from tests.benchmarks.plan import Plan
+from tests.benchmarks.scenarios import APART, AT_EACH_SIZE
+from tests.benchmarks.sides import Sides
+from tests.benchmarks.targets import Verdict, verdicts
+from tests.benchmarks.wrk import LOADS
 
-CONNECTIONS = 4
-
-BODY = b"""# HELP backup_duration_seconds How long the backup took.
-# TYPE backup_duration_seconds gauge
-backup_duration_seconds 1834.2
-# HELP backup_size_bytes How large it is.
-# TYPE backup_size_bytes gauge
-backup_size_bytes 1.5e9
-# TYPE backup_last_success_timestamp_seconds gauge
-backup_last_success_timestamp_seconds 1.7e9
-# TYPE backup_exit_code gauge
-backup_exit_code 0
-# HELP backup_rows_total Rows read from each table.
-# TYPE backup_rows_total counter
-backup_rows_total{table="users"} 18342
-backup_rows_total{table="orders"} 918342
-backup_rows_total{table="payments"} 817263
-backup_rows_total{table="products"} 4711
-backup_rows_total{table="sessions"} 0
-backup_rows_total{table="audit"} 98127361
-# HELP backup_request_duration_seconds How long requests to the object store took.
-# TYPE backup_request_duration_seconds histogram
-backup_request_duration_seconds_bucket{le="0.01"} 3
-backup_request_duration_seconds_bucket{le="0.05"} 34
-backup_request_duration_seconds_bucket{le="0.1"} 201
-backup_request_duration_seconds_bucket{le="0.5"} 334
-backup_request_duration_seconds_bucket{le="1"} 340
-backup_request_duration_seconds_bucket{le="5"} 341
-backup_request_duration_seconds_bucket{le="10"} 341
-backup_request_duration_seconds_bucket{le="+Inf"} 341
-backup_request_duration_seconds_sum 61.23
-backup_request_duration_seconds_count 341
-"""
-"""20 samples in six families, as a job of some size pushes them."""
-
-SCRIPT = """
-wrk.method = "POST"
-wrk.body = [==[%(body)s]==]
-%(header)s
-math.randomseed(%(seed)d)
-request = function()
-    return wrk.format(nil, "/metrics/job/bench/instance/host-" .. math.random(0, %(groups)d - 1))
-end
-done = function(summary, latency, requests)
-    local errors = summary.errors
-    io.write(string.format('\\nRESULT {"requests": %%d, "microseconds": %%d, "p50": %%d, "p99": %%d, "errors": %%d}\\n',
-        summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-        errors.connect + errors.read + errors.write + errors.status + errors.timeout))
-end
-"""
+QUICK_LOADS = ("put-4-close", "post-64-keep")
+LEVELS = (1, 100, 1000, 10_000, 100_000)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What wrk measured.
-
-    Attributes:
-        pushes_per_second: Answered pushes.
-        p50_seconds: Half of them were answered within this time.
-        p99_seconds: 99 of 100 were; the slowest of all where there were fewer than 100.
-        cpu_seconds: What one push cost all processes of the gateway; unlike the others hardly disturbed by neighbours.
-    """
-
-    pushes_per_second: float
-    p50_seconds: float
-    p99_seconds: float
-    cpu_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One gateway with one number of groups stored; times in seconds, sizes in bytes."""
-
-    one_each: Load
-    keep_alive: Load
-    scrape_seconds: float
-    scrape_gzip_seconds: float
-    scrape_bytes: int
-    memory_bytes: int
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    description, _, _ = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="make bench",
+        description=description,
+        epilog=(__doc__ or "").removeprefix(description),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="about a minute: to see that all of it works")
+    size.add_argument("--full", action="store_true", help="with 100 000 groups and a million overwrites")
+    names = [*AT_EACH_SIZE, *APART]
+    parser.add_argument("--only", nargs="+", choices=names, help=" ".join(names), metavar="SCENARIO")
+    parser.add_argument("--groups", type=int, nargs="+", help="numbers of groups stored", metavar="N")
+    parser.add_argument("--loads", nargs="+", choices=list(LOADS), help=" ".join(LOADS), metavar="LOAD")
+    parser.add_argument("--samples", type=int, nargs="+", help="sizes of the bodies of large pushes", metavar="N")
+    parser.add_argument("--overwrites", type=int, help="how many pushes overwrite what is stored", metavar="N")
+    parser.add_argument("--seconds", type=float, help="how long each load lasts (3)", metavar="S")
+    parser.add_argument("--rounds", type=int, help="how often both are measured in turn (3)", metavar="N")
+    parser.add_argument("--alone", action="store_true", help="leave the original out")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file", metavar="FILE")
+    parser.add_argument("--json", type=Path, help="write each round's figures to this file", metavar="FILE")
+    return parser.parse_args(arguments)
 
 
-class PersistentOriginal(Original):
-    """The original with its persistence file, so that it can be filled unchecked and restarted checked."""
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Fill in what the command line leaves open."""
+    quick: bool = options.quick
+    return Plan(
+        seconds=options.seconds or (1.0 if quick else 3.0),
+        rounds=options.rounds or (1 if quick else 3),
+        loads=tuple(options.loads or (QUICK_LOADS if quick else LOADS)),
+        samples=tuple(options.samples or ((1000, 10_000) if quick else (1000, 10_000, 100_000))),
+        overwrites=options.overwrites or (2_000 if quick else 1_000_000 if options.full else 100_000),
+        alone=options.alone,
+        quick=quick,
+    )
 
-    checked = True
 
-    def command(self) -> list[str]:
-        """The command line that starts it."""
-        unchecked = [] if self.checked else ["--push.disable-consistency-check"]
-        # A long interval, so that it does not write its file while it is measured.
-        files = ["--persistence.file=pushgateway.gob", "--persistence.interval=24h"]
-        return [
-            require_program("prometheus-pushgateway"),
-            f"--web.listen-address=127.0.0.1:{self.port}",
-            *files,
-            *unchecked,
-        ]
+def levels_of(options: argparse.Namespace) -> list[int]:
+    """Return the numbers of groups stored, ascending."""
+    if options.groups:
+        return sorted(options.groups)
+    return list(LEVELS[:3] if options.quick else LEVELS if options.full else LEVELS[:4])
+
+
+def run(plan: Plan, levels: Sequence[int], scenarios: Sequence[str]) -> Iterator[Row]:
+    """Measure everything that was asked for, and yield each row when it is known."""
+    for name in scenarios:
+        if name in APART:
+            yield from APART[name](plan)
+    at_each_size = [name for name in scenarios if name in AT_EACH_SIZE]
+    if not at_each_size:
+        return
+    with Sides(alone=plan.alone) as sides:
+        for groups in levels:
+            sides.fill(groups)
+            for name in at_each_size:
+                yield from AT_EACH_SIZE[name](plan, sides)
+
+
+def judged(found: Sequence[Verdict]) -> Iterator[str]:
+    """Yield the lines of a Markdown table of targets."""
+    yield "| target | measured | |"
+    yield "|---|---|---|"
+    for verdict in found:
+        yield "| " + " | ".join(verdict.cells()) + " |"
+
+
+def document(conditions: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of the part of docs/explanation/performance.md that is measured."""
+    yield from (f"- {fact}" for fact in conditions)
+    yield ""
+    yield from judged(list(verdicts(rows)))
+    yield ""
+    for table in Table.group(rows):
+        yield from table.markdown()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bench_gateway", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="up to 1 000 groups, 2 s a measurement")
-    parser.add_argument("--groups", type=int, nargs="+", help="numbers of groups stored, ascending")
-    parser.add_argument("--seconds", type=float, help="how long each load lasts (10)")
-    parser.add_argument("--ours-only", action="store_true", help="leave the original out")
-    options = parser.parse_args(arguments)
-    levels = options.groups or ([1, 100, 1000] if options.quick else [1, 100, 1000, 10_000])
-    seconds = options.seconds or (2.0 if options.quick else 10.0)
-    print(*conditions(seconds), sep="\n", flush=True)
-    results: dict[int, tuple[Figures, Figures | None]] = {}
-    with Gateway() as ours, PersistentOriginal() as original:
-        filled = 0
-        for groups in levels:
-            fill(ours, range(filled, groups))
-            figures = measure(ours, groups, seconds)
-            if options.ours_only:
-                results[groups] = (figures, None)
-            else:
-                fill_original(original, range(filled, groups))
-                results[groups] = (figures, measure(original, groups, seconds))
-            filled = groups
-            print(*table(groups, *results[groups]), sep="\n", flush=True)
+    options = parse(arguments)
+    plan, levels = plan_of(options), levels_of(options)
+    conditions = [*facts(), f"each load lasts {plan.seconds:g} s; medians of {plan.rounds} rounds"]
+    print(*conditions, sep="\n", flush=True)
+    begun, rows, title = time.monotonic(), list[Row](), ""
+    for row in run(plan, levels, options.only or [*APART, *AT_EACH_SIZE]):
+        if row.table != title:
+            title = row.table
+            print(f"\n{title} (after {time.monotonic() - begun:.0f} s)", flush=True)
+        rows.append(row)
+        print(line(row), flush=True)
+    print(f"\nall after {time.monotonic() - begun:.0f} s\n", *judged(list(verdicts(rows))), sep="\n")
+    if options.markdown:
+        options.markdown.write_text("".join(f"{text}\n" for text in document(conditions, rows)))
+    if options.json:
+        options.json.write_text(json.dumps({"conditions": conditions, "figures": records(rows)}, indent=1))
     return 0
-
-
-def conditions(seconds: float) -> Iterator[str]:
-    """Say what was measured on what."""
-    load = os.getloadavg()[0]
-    filesystem = subprocess.run(
-        ["stat", "--file-system", "--format=%T", tempfile.gettempdir()], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    yield f"pushes of 20 samples, {len(BODY)} bytes; {CONNECTIONS} connections; {seconds:g} s each"
-    yield f"ours: 2 workers, SQLite on {filesystem}, each push flushed; the original: in memory"
-    yield f"{os.cpu_count()} cores, load {load:.1f} at the start, Python {platform.python_version()}"
-
-
-def fill(service: Service, numbers: range) -> None:
-    """Push to groups that are not there yet, over one connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port)
-    for number in numbers:
-        connection.request("PUT", f"/metrics/job/bench/instance/host-{number}", BODY)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status in (200, 202), answer.status
-    connection.close()
-
-
-def fill_original(original: PersistentOriginal, numbers: range) -> None:
-    """Fill the original without its check, which costs as much as all that is stored, and restart it with the check."""
-    original.terminate()
-    original.checked = False
-    original.start()
-    fill(original, numbers)
-    original.terminate()
-    original.checked = True
-    original.start()
-
-
-def measure(service: Service, groups: int, seconds: float) -> Figures:
-    """Put one gateway under load with so many groups stored, then scrape it."""
-    one_each = put_under_load(service, groups, seconds, keep_alive=False)
-    keep_alive = put_under_load(service, groups, seconds, keep_alive=True)
-    plain, size = scrape(service, "identity")
-    compressed, _ = scrape(service, "gzip")
-    return Figures(one_each, keep_alive, plain, compressed, size, memory_bytes(service))
-
-
-def put_under_load(service: Service, groups: int, seconds: float, *, keep_alive: bool) -> Load:
-    """Let wrk push for some time, to random groups of those that are stored.
-
-    Args:
-        service: Which gateway.
-        groups: How many groups are stored.
-        seconds: How long; three times as long if too few pushes were answered to say anything.
-        keep_alive: Over the same connections all the time, instead of a new one for each push, as real jobs do.
-    """
-    header = "" if keep_alive else 'wrk.headers["Connection"] = "close"'
-    script = SCRIPT % {"body": BODY.decode(), "header": header, "groups": groups, "seed": groups}
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
-        file.write(script)
-        file.flush()
-        command = [require_program("wrk"), "--threads=1", f"--connections={CONNECTIONS}", "--timeout=60s"]
-        for duration in (seconds, 3 * seconds, 60):
-            run = [*command, f"--duration={max(1, round(duration))}s", "--script", file.name, service.url]
-            cpu = cpu_seconds(service)
-            done = subprocess.run(run, capture_output=True, text=True, check=True)
-            cpu = cpu_seconds(service) - cpu
-            result = json.loads(done.stdout.rpartition("RESULT ")[2])
-            if result["requests"] >= 5:
-                break
-    assert not result["errors"], done.stdout
-    rate = result["requests"] / (result["microseconds"] / 1e6)
-    return Load(rate, result["p50"] / 1e6, result["p99"] / 1e6, cpu / result["requests"])
-
-
-def scrape(service: Service, encoding: str) -> tuple[float, int]:
-    """Return the median time of a scrape in seconds, from connecting to the last byte, and its size uncompressed."""
-    times = []
-    deadline = time.monotonic() + 3
-    while len(times) < 3 or (time.monotonic() < deadline and len(times) < 50):
-        begun = time.perf_counter()
-        reply = service.get("/metrics", {"Accept-Encoding": encoding})
-        times.append(time.perf_counter() - begun)
-        assert reply.status == 200
-    body = gzip.decompress(reply.body) if encoding == "gzip" else reply.body
-    return statistics.median(times), len(body)
-
-
-def cpu_seconds(service: Service) -> float:
-    """Return the CPU time, user and system, that all living processes of a gateway have used."""
-    ticks = 0
-    for pid in processes(service.pid):
-        # proc(5): utime and stime are the fields 14 and 15; the second field is the name in parentheses.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def memory_bytes(service: Service) -> int:
-    """Return the proportional set size of all processes of a gateway: shared pages count once."""
-    total = 0
-    for pid in processes(service.pid):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    return total
-
-
-def table(groups: int, ours: Figures, original: Figures | None) -> Iterator[str]:
-    """Lay the figures of one number of groups out; ratios above 1 are in our favour."""
-    yield ""
-    yield f"{groups:,} groups stored ({ours.scrape_bytes / 1e6:.3g} MB)".replace(",", " ")
-    yield f"  {'':<34}{'ours':>12}{'original':>12}{'ratio':>9}"
-    rows: list[tuple[str, Callable[[Figures], float], float, bool]] = [
-        ("pushes/s, a connection each", lambda f: f.one_each.pushes_per_second, 1, True),
-        ("  median [ms]", lambda f: f.one_each.p50_seconds, 1e3, False),
-        ("  99th percentile [ms]", lambda f: f.one_each.p99_seconds, 1e3, False),
-        ("  CPU a push [ms]", lambda f: f.one_each.cpu_seconds, 1e3, False),
-        ("pushes/s, keep-alive", lambda f: f.keep_alive.pushes_per_second, 1, True),
-        ("  median [ms]", lambda f: f.keep_alive.p50_seconds, 1e3, False),
-        ("  99th percentile [ms]", lambda f: f.keep_alive.p99_seconds, 1e3, False),
-        ("  CPU a push [ms]", lambda f: f.keep_alive.cpu_seconds, 1e3, False),
-        ("scrape, plain [ms]", lambda f: f.scrape_seconds, 1e3, False),
-        ("scrape, gzip [ms]", lambda f: f.scrape_gzip_seconds, 1e3, False),
-        ("memory, PSS [MB]", lambda f: f.memory_bytes, 1e-6, False),
-    ]
-    for name, figure, scale, more_is_better in rows:
-        mine = figure(ours)
-        line = f"  {name:<34}{mine * scale:>12.4g}"
-        if original is not None:
-            theirs = figure(original)
-            ratio = mine / theirs if more_is_better else theirs / mine
-            line += f"{theirs * scale:>12.4g}{ratio:>8.3g}x"
-        yield line
 
 
 if __name__ == "__main__":

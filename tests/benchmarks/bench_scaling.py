@@ -24,7 +24,10 @@ from typing import NamedTuple
 
 import psycopg
 
-from tests.benchmarks.bench_gateway import conditions, fill, put_under_load, scrape
+from tests.benchmarks.machine import facts
+from tests.benchmarks.scenarios.scrapes import SECONDS, idle
+from tests.benchmarks.sides import fill
+from tests.benchmarks.wrk import LOADS, put_under_load
 from tests.harness import Gateway
 from tests.postgres import Postgres
 
@@ -46,7 +49,11 @@ def measure(gateways: Sequence[Gateway], server: Postgres | None, groups: int, s
     """Put gateways under load at once, then scrape the first."""
     before = 0.0 if server is None else cpu_seconds(server)
     with ThreadPoolExecutor(len(gateways)) as threads:
-        loads = list(threads.map(lambda gateway: put_under_load(gateway, groups, seconds, keep_alive=False), gateways))
+        loads = list(
+            threads.map(
+                lambda gateway: put_under_load(gateway, LOADS["post-4-close"], groups=groups, seconds=seconds), gateways
+            )
+        )
     used = 0.0 if server is None else cpu_seconds(server) - before
     rate = sum(load.pushes_per_second for load in loads)
     return Row(
@@ -55,7 +62,7 @@ def measure(gateways: Sequence[Gateway], server: Postgres | None, groups: int, s
         max(load.p99_seconds for load in loads),
         sum(load.cpu_seconds * load.pushes_per_second for load in loads) / rate,
         used / (rate * seconds),
-        scrape(gateways[0], "identity")[0],
+        idle(gateways[0], encoding="identity", seconds=3, again=False)[SECONDS] / 1e3,
     )
 
 
@@ -119,8 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--migrate", action="store_true", help="migrate what is stored, too")
     options = parser.parse_args(arguments)
     seconds = 3.0 if options.quick else 10.0
-    shape, _, machine = conditions(seconds)
-    print(shape, machine, sep="\n", flush=True)
+    print(*facts(), sep="\n", flush=True)
     for row in table(options.groups, seconds, migrates=options.migrate):
         print(row, flush=True)
     return 0

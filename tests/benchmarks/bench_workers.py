@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pushgateway.bridge import Bridge
@@ -30,8 +29,10 @@ from pushgateway.storage import Store, open_store, prepare_store
 from pushgateway.storage.status import StatusBoard
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import create_app
-from tests.benchmarks.bench_gateway import conditions, fill, put_under_load
-from tests.harness import Gateway, processes
+from tests.benchmarks.machine import facts
+from tests.benchmarks.sides import fill
+from tests.benchmarks.wrk import Load, put_under_load
+from tests.harness import Gateway
 
 GROUPS = 1000
 WORKERS = ("uvicorn", "asgi")
@@ -101,21 +102,11 @@ def serve(worker: str, port: int, *, bare: bool) -> None:
         Arbiter(made(services, sockets, workers=2, worker_died=lambda _: None)).run()
 
 
-def cpu_seconds(candidate: Candidate) -> float:
-    """Return the CPU time that all processes of a gateway have used (proc(5), stat: utime and stime)."""
-    total = 0
-    for pid in processes(candidate.pid):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
-
-
 def measure(candidate: Candidate, seconds: float, *, keep_alive: bool) -> str:
     """Put one gateway under load, and say how it did."""
-    before = cpu_seconds(candidate)
-    load = put_under_load(candidate, GROUPS, seconds, keep_alive=keep_alive)
-    cost = (cpu_seconds(candidate) - before) / (load.pushes_per_second * seconds)
-    return f"{load.pushes_per_second:.0f}, p99 {load.p99_seconds * 1e3:.1f} ms, CPU {cost * 1e3:.2f} ms"
+    outcome = put_under_load(candidate, Load("POST", 4, keep_alive), groups=GROUPS, seconds=seconds)
+    p99, cpu = outcome.p99_seconds * 1e3, outcome.cpu_seconds * 1e3
+    return f"{outcome.pushes_per_second:.0f}, p99 {p99:.1f} ms, CPU {cpu:.2f} ms"
 
 
 def compare(*, bare: bool, seconds: float, rounds: int) -> None:
@@ -147,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     seconds, rounds = (2.0, 1) if options.quick else (5.0, 3)
     parser_name = "gunicorn_h1c" if importlib.util.find_spec("gunicorn_h1c") else "Python"
-    print(*conditions(seconds), f"gunicorn's asgi worker parses with {parser_name}", sep="\n", flush=True)
+    print(*facts(), f"gunicorn's asgi worker parses with {parser_name}", sep="\n", flush=True)
     for bare in (False, True):
         compare(bare=bare, seconds=seconds, rounds=rounds)
     return 0

@@ -1,8 +1,9 @@
-"""What do the bodies of ``/api/v1/status``, ``/api/v1/metrics`` and ``/api/v1/failures`` look like?
+"""What do the bodies of ``/api/v1/status``, ``metrics``, ``failures`` and ``activity`` look like?
 
 As those of the Go Pushgateway 1.11 (its README, "Query API", and observed): all numbers are strings, keys are sorted,
 and characters that matter in HTML are escaped. Differences: a gauge histogram is rendered as the histogram that it is;
-and a family that is named like a key of the group object moves aside: see `render_groups`. The failures are ours.
+and a family that is named like a key of the group object moves aside: see `render_groups`. The failures and
+the activity are ours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Final, TypeAlias
 
+from pushgateway.activity import Activity, Pusher
 from pushgateway.failures import Failure
 from pushgateway.formats.numbers import format_value
 from pushgateway.formats.protobuf import decode_metrics
@@ -30,7 +32,7 @@ from pushgateway.model import (
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
 from pushgateway.rules import group_labels, native
 
-__all__ = ["render_failures", "render_groups", "render_status"]
+__all__ = ["render_activity", "render_failures", "render_groups", "render_status"]
 
 _Json: TypeAlias = "str | int | bool | float | Mapping[str, _Json] | Sequence[_Json] | None"
 
@@ -96,6 +98,31 @@ def render_failures(failures: Iterable[Failure]) -> bytes:
         failures: As they are to be listed.
     """
     return _success("[" + ",".join(_dump(_failure(failure)) for failure in failures) + "]")
+
+
+def render_activity(activity: Activity) -> bytes:
+    """Render the body of ``/api/v1/activity``, whose numbers are numbers.
+
+    Args:
+        activity: What the board tells.
+    """
+    minutes = [
+        {"time_seconds": one.at_seconds, "pushes": one.pushes, "refusals": one.refusals} for one in activity.minutes
+    ]
+    slowest, largest = ([_pusher(one) for one in ranking] for ranking in (activity.slowest, activity.largest))
+    return _success(_dump({"minutes": minutes, "slowest": slowest, "largest": largest}))
+
+
+def _pusher(pusher: Pusher) -> _Json:
+    return {
+        "time": _time(pusher.at_seconds, UTC),
+        "time_seconds": pusher.at_seconds,
+        "group": dict(pusher.group),
+        "group_is_cut": pusher.cut,
+        "duration_seconds": pusher.duration_seconds,
+        "body_bytes": pusher.body_bytes,
+        "samples": pusher.samples,
+    }
 
 
 def _failure(failure: Failure) -> _Json:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import structlog
 
 from pushgateway import __version__
+from pushgateway.activity import ActivityBoard
 from pushgateway.bridge import Bridge
 from pushgateway.config import Config, Limits
 from pushgateway.errors import StartError
@@ -84,6 +85,7 @@ def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedS
         telemetry,
         StatusBoard(),
         FailureRing(),
+        ActivityBoard(),
         OneProcess(),
         os.getpid(),
         web_config,
@@ -140,6 +142,7 @@ class _Services:
     telemetry: Telemetry
     board: StatusBoard
     failures: FailureRing
+    activity: ActivityBoard
     giants: OneProcess
     arbiter_pid: int
     web_config: Source | None
@@ -160,6 +163,7 @@ class _Services:
             clock=time.time,
             quit_gateway=self._quit,
             failures=self.failures,
+            activity=self.activity,
             web_config_problem=lambda: self.web_config.problem if self.web_config else "",
         )
         bridge = Bridge(

@@ -15,6 +15,7 @@ from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException
 
+from pushgateway.activity import ActivityBoard
 from pushgateway.config import Config
 from pushgateway.errors import LimitError, PushgatewayError, WouldBlockError
 from pushgateway.failures import FailureRing
@@ -31,6 +32,7 @@ from pushgateway.web.routing import Adapter, Table
 __all__ = ["Gateway", "create_app"]
 
 _HANDLERS: Final = {
+    "api.activity": "api/v1/activity",
     "api.failures": "api/v1/failures",
     "api.metrics": "api/v1/metrics",
     "api.openapi": "api/v1/openapi.json",
@@ -66,6 +68,7 @@ def create_app(
     clock: Callable[[], float],
     quit_gateway: Callable[[], None],
     failures: FailureRing | None = None,
+    activity: ActivityBoard | None = None,
     web_config_problem: Callable[[], str] = lambda: "",
 ) -> Gateway:
     """Make the gateway's application.
@@ -77,6 +80,7 @@ def create_app(
         clock: Returns the Unix time in seconds.
         quit_gateway: Starts the graceful stop and returns at once; called by /-/quit if that is enabled.
         failures: Where refused pushes are listed; None for a list of this process alone.
+        activity: Where pushes are counted and ranked; None for what this process alone answers.
         web_config_problem: Returns why the web configuration, as its files are now, cannot be used; "" if it can.
 
     Returns:
@@ -84,7 +88,8 @@ def create_app(
     """
     app = Gateway()
     ring = FailureRing() if failures is None else failures
-    app.diagnosis = Diagnosis(ring=ring, config=config, clock=clock)
+    board = ActivityBoard() if activity is None else activity
+    app.diagnosis = Diagnosis(ring=ring, activity=board, config=config, clock=clock)
     app.extensions["pushgateway"] = Services(
         store=store,
         telemetry=telemetry,
@@ -93,6 +98,7 @@ def create_app(
         quit_gateway=quit_gateway,
         scrapes=LargeTurns(large_bytes=_LARGE_SCRAPE_BYTES),
         failures=ring,
+        activity=board,
         diagnosis=app.diagnosis,
         openapi=openapi.render(config),
         web_config_problem=web_config_problem,

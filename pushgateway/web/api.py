@@ -1,7 +1,7 @@
 """What does the JSON API tell, and to which web pages?
 
-Shapes and CORS headers are the original's (api/v1), and so are those of what it does not have (failures): any page may
-read, none may push, delete or wipe.
+Shapes and CORS headers are the original's (api/v1), and so are those of what it does not have (activity, failures): any
+page may read, none may push, delete or wipe.
 """
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ def metrics() -> Response:
 def failures() -> Response:
     """Tell which pushes and deletes were refused lately, newest first; ``?limit=10`` for fewer."""
     return _json(json_api.render_failures(services().failures.recent(_limit())))
+
+
+@bp.get("/api/v1/activity", provide_automatic_options=False)
+def activity() -> Response:
+    """Tell how much was pushed and refused in each minute of the last hour, and who pushed slowly or much."""
+    at_hand = services()
+    return _json(json_api.render_activity(at_hand.activity.recent(at_hand.clock())))
 
 
 @bp.get("/api/v1/openapi.json", provide_automatic_options=False)

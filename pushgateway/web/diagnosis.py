@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 
 import structlog
 
+from pushgateway.activity import ActivityBoard
 from pushgateway.config import Config
 from pushgateway.errors import RequestError
 from pushgateway.failures import Failure, FailureRing
@@ -80,12 +81,16 @@ class Diagnosis:
 
     Args:
         ring: Takes the failures.
+        activity: Counts them.
         config: The settings.
         clock: Returns the Unix time in seconds.
     """
 
-    def __init__(self, *, ring: FailureRing, config: Config, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, ring: FailureRing, activity: ActivityBoard, config: Config, clock: Callable[[], float]
+    ) -> None:
         self._ring = ring
+        self._activity = activity
         self._config = config
         self._clock = clock
         self._prefix = _wsgi(config.route_prefix)
@@ -193,9 +198,11 @@ class Diagnosis:
         # Whoever may not push has not pushed.
         if what not in _CHANGES.values() or refused.kind in _STRANGERS:
             return
+        now = self._clock()
+        self._activity.note_refusal(now)
         self._ring.record(
             Failure(
-                at_seconds=self._clock(),
+                at_seconds=now,
                 group=None if key is None else key.labels,
                 path=_readable(refused.path),
                 method=refused.method,

@@ -8,6 +8,7 @@ from typing import cast
 
 from flask import current_app
 
+from pushgateway.activity import ActivityBoard
 from pushgateway.config import Config
 from pushgateway.failures import FailureRing
 from pushgateway.memory import LargeTurns
@@ -32,6 +33,7 @@ class Services:
         quit_gateway: Starts the graceful stop and returns at once.
         scrapes: The turns of scrapes, which hold all that is stored.
         failures: The pushes that were refused lately.
+        activity: What was pushed lately, and by whom.
         diagnosis: Is told what becomes of requests.
         openapi: The description of the API, finished.
         web_config_problem: Why the web configuration, as its files are now, cannot be used; "" if it can.
@@ -44,6 +46,7 @@ class Services:
     quit_gateway: Callable[[], None]
     scrapes: LargeTurns
     failures: FailureRing
+    activity: ActivityBoard
     diagnosis: Diagnosis
     openapi: bytes
     web_config_problem: Callable[[], str]

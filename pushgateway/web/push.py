@@ -228,13 +228,23 @@ def _apply(at_hand: Services, environ: Environ, prepared: _Prepared) -> None:
 
 
 def _note_push(at_hand: Services, environ: Environ, status: int, change: Push | Refusal | Delete) -> None:
-    """Log what was stored, at level debug."""
-    if isinstance(change, Push) and at_hand.diagnosis.wants_done():
+    """Tell the board of activity what was stored, and at level debug the log."""
+    if not isinstance(change, Push):
+        return
+    body_bytes = int(cast(str, environ.get("CONTENT_LENGTH") or 0))
+    at_hand.activity.note_push(
+        change.key,
+        at_seconds=at_hand.clock(),
+        duration_seconds=seconds_since_begin(environ),
+        body_bytes=body_bytes,
+        families=change.families,
+    )
+    if at_hand.diagnosis.wants_done():
         at_hand.diagnosis.note_done(
             environ,
             status,
             "metrics persisted",
-            bytes=int(cast(str, environ.get("CONTENT_LENGTH") or 0)),
+            bytes=body_bytes,
             families=len(change.families),
             samples=sum(family.samples for family in change.families),
         )

@@ -22,6 +22,8 @@ _EXAMPLE: Final = (
 
 _ALLOW: Final[Json] = {"Allow": {"required": True, "schema": {"type": "string"}}}
 
+_ACTIVITY: Final = "Tell how much was pushed and refused in the last hour, and who pushed slowly or much"
+
 _CORS: Final[Json] = {
     "Access-Control-Allow-Origin": {"required": True, "schema": {"const": "*"}},
     "Access-Control-Allow-Methods": {"schema": {"type": "string"}},
@@ -52,6 +54,7 @@ def paths(config: Config) -> Json:
         "/-/quit": _quit(),
         "/api/v1/status": _item(get=_api("getStatus", "Tell what this gateway is and its flags", "Status"), cors=True),
         "/api/v1/metrics": _item(get=_api("getGroups", "Tell all groups with their families", "Groups"), cors=True),
+        "/api/v1/activity": _item(get=_api("getActivity", _ACTIVITY, "Activity"), cors=True),
         "/api/v1/failures": _item(get=_failures(), cors=True),
         "/api/v1/openapi.json": _item(get=_api("getOpenAPI", "Tell this description", "OpenAPI"), cors=True),
         "/api/v1/admin/wipe": _item(put=_wipe(), cors=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pushgateway.activity import MINUTES, RANKED
 from pushgateway.failures import CAPACITY
 from pushgateway.limits import Limits
 from pushgateway.model import MetricType
@@ -108,6 +109,7 @@ def _list(items: Json) -> Json:
 
 _STRING: Final[Json] = {"type": "string"}
 _STRINGS: Final[Json] = {"type": "object", "additionalProperties": _STRING}
+_COUNT: Final[Json] = {"type": "integer", "minimum": 0}
 _TIME: Final[Json] = {"type": "string", "format": "date-time"}
 _LIMIT_NAMES: Final = sorted({name.replace("_", "-") for name in Limits.__dataclass_fields__} | {"headers"})
 _KINDS: Final = sorted({kind for error in ERRORS.values() for kind in error.kinds})
@@ -194,6 +196,33 @@ _SCHEMAS: Final[Json] = {
             _object(_SHARES | {"buckets": _BUCKETS}, title="Histogram"),
         ],
     },
+    "Activity": _success(
+        _object(
+            {
+                "minutes": _list(named("schemas", "Minute")) | {"minItems": MINUTES, "maxItems": MINUTES},
+                "slowest": _list(named("schemas", "Pusher")) | {"maxItems": RANKED},
+                "largest": _list(named("schemas", "Pusher")) | {"maxItems": RANKED},
+            }
+        )
+    ),
+    "Minute": _object(
+        {
+            "time_seconds": {"type": "number", "description": "Unix time of its beginning."},
+            "pushes": _COUNT | {"description": "Pushes that were stored."},
+            "refusals": _COUNT | {"description": "Pushes and deletes that were refused or have failed."},
+        }
+    ),
+    "Pusher": _object(
+        {
+            "time": _TIME,
+            "time_seconds": {"type": "number", "description": "The same as Unix time."},
+            "group": {"type": "object", "additionalProperties": _STRING, "description": "The labels of the group."},
+            "group_is_cut": {"type": "boolean", "description": "Whether the key was too long to be kept whole."},
+            "duration_seconds": {"type": "number", "minimum": 0},
+            "body_bytes": _COUNT,
+            "samples": _COUNT,
+        }
+    ),
     "Failures": _success(_list(named("schemas", "Failure")) | {"maxItems": CAPACITY}),
     "Failure": _object(
         {

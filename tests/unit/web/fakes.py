@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.test import Client, TestResponse
 
+from pushgateway.activity import ActivityBoard
 from pushgateway.config import Config
 from pushgateway.errors import StoreError, StoreUnreadableError
 from pushgateway.failures import FailureRing
@@ -143,6 +144,7 @@ class Site:
         self.now = NOW
         self.quits = 0
         self.failures = FailureRing()
+        self.activity = ActivityBoard()
         self.app: Gateway = create_app(
             store=store or self.store,
             telemetry=self.telemetry,
@@ -150,6 +152,7 @@ class Site:
             clock=lambda: self.now,
             quit_gateway=self._quit,
             failures=self.failures,
+            activity=self.activity,
         )
         self._client = Client(self.app, TestResponse)
 

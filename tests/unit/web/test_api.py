@@ -108,6 +108,41 @@ def test_failures_tells_what_was_refused(site: Site) -> None:
     }
 
 
+def test_activity_tells_of_the_last_hour(site: Site) -> None:
+    """/api/v1/activity counts pushes and refusals by the minute, and ranks groups by their slowest and largest push."""
+    site.push("job/a/instance/b", b"x 1\ny 1\n")
+    site.push("job/large", b"x 1\n" + b"#" * 100 + b"\n")
+    site.push("job/a", b"x\n")
+    site.now += 60
+    site.push("job/large", b"x 1\n", method="PUT")
+    site.request("DELETE", "/metrics/job/large")
+    site.request("DELETE", "/metrics/job/a/l")
+    site.get("/nothing")
+    reply = site.get("/api/v1/activity")
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert reply.json is not None
+    data = reply.json["data"]
+    assert data["minutes"][:58] == [
+        {"time_seconds": 1_699_996_500 + 60 * number, "pushes": 0, "refusals": 0} for number in range(58)
+    ]
+    assert data["minutes"][58:] == [
+        {"time_seconds": 1_699_999_980, "pushes": 2, "refusals": 1},
+        {"time_seconds": 1_700_000_040, "pushes": 1, "refusals": 1},
+    ]
+    largest, other = data["largest"]
+    assert largest.pop("duration_seconds") >= 0
+    assert largest == {
+        "time": "2023-11-14T22:13:20.25Z",
+        "time_seconds": 1_700_000_000.25,
+        "group": {"job": "large"},
+        "group_is_cut": False,
+        "body_bytes": 105,
+        "samples": 1,
+    }
+    assert (other["group"], other["body_bytes"], other["samples"]) == ({"instance": "b", "job": "a"}, 8, 2)
+    assert {one["group"]["job"] for one in data["slowest"]} == {"a", "large"}
+
+
 def test_failures_are_as_many_as_asked_for(site: Site) -> None:
     """`limit` says how many failures are listed, the newest ones; without it 100."""
     for number in range(120):

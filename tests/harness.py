@@ -42,6 +42,10 @@ STOP_SECONDS = 20.0
 """How long a stop may take before the session is killed."""
 
 
+_handed_out: set[int] = set()
+"""Ports of this process; it needs some hundreds of over 20 000."""
+
+
 def require_program(name: str) -> str:
     """Return the path of an external program; skip the test without it, but fail where CI=true: CI installs all."""
     path = shutil.which(name)
@@ -55,16 +59,23 @@ def require_program(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on, below the ephemeral range.
+    """Return a loopback port that nobody listens on, below the ephemeral range, and never the same one twice.
 
     A port from the ephemeral range (bind to 0) may be taken as the source port of any client while the service that
-    owns it is restarted; a client that retries may even connect to itself.
+    owns it is restarted; a client that retries may even connect to itself. Of processes that share a run of tests each
+    has ports of its own: what one has found free and not yet bound, or is about to start again on, no other finds free.
     """
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    highest = max(lowest, 20_000)
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = random.randrange(10_000, max(lowest, 20_000))
+        port = random.randrange(10_000 + share, highest, shares)
+        if port in _handed_out:
+            continue
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
+            _handed_out.add(port)
             return port
 
 

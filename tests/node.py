@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -20,10 +21,13 @@ def install_packages(directory: Path) -> Path:
     """
     npm = require_program("npm")
     lock, installed = directory / "package-lock.json", directory / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        command = [npm, "ci", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-        if done.returncode and os.environ.get("CI") != "true":
-            pytest.skip(f"npm ci failed: {done.stderr[-500:]}")
-        assert done.returncode == 0, done.stderr
+    with lock.open() as locked:
+        # Other processes of the same run want the same packages.
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            command = [npm, "ci", "--ignore-scripts"]
+            done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+            if done.returncode and os.environ.get("CI") != "true":
+                pytest.skip(f"npm ci failed: {done.stderr[-500:]}")
+            assert done.returncode == 0, done.stderr
     return directory / "node_modules"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -13,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.project.pages import ROOT
 
 DISTRIBUTION = "pymetrics-pushgateway"
-NODE = ROOT / "tests" / "e2e" / "node"
+NODES = sorted(path.parent for path in (ROOT / "tests").glob("*/node/package.json"))
 
 
 def pins() -> dict[str, str]:
@@ -53,14 +54,15 @@ def test_every_pin_is_exact() -> None:
     assert [line for line in lines if not re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", line)] == []
 
 
-def test_the_node_packages_are_locked_without_a_registry() -> None:
+@pytest.mark.parametrize("node", NODES, ids=lambda path: path.parent.name)
+def test_the_node_packages_are_locked_without_a_registry(node: Path) -> None:
     """Each npm package has a version and a checksum in the lock file, and no address of where it came from."""
-    lock = json.loads((NODE / "package-lock.json").read_text())
+    lock = json.loads((node / "package-lock.json").read_text())
     packages = [package for path, package in lock["packages"].items() if path]
 
     assert packages
     assert all({"version", "integrity"} <= package.keys() and "resolved" not in package for package in packages)
-    assert "omit-lockfile-registry-resolved=true" in (NODE / ".npmrc").read_text()
+    assert "omit-lockfile-registry-resolved=true" in (node / ".npmrc").read_text()
 
 
 def test_every_directory_of_tests_is_a_suite() -> None:

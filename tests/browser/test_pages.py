@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.browser.judges import Validator, judge_access
 from tests.browser.visitor import Visitor
 
+PAGES = ("/", "/groups", "/failures", "/status")
 
-def test_no_serious_fault_of_access(visitor: Visitor, axe: Path) -> None:
-    """axe-core finds no serious or critical fault."""
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_no_serious_fault_of_access(visitor: Visitor, axe: Path, path: str, scheme: str) -> None:
+    """axe-core finds no serious or critical fault, whether the system's colours are light or dark."""
     visitor.gateway.push("job/etl/instance/db1", b"# HELP rows Rows.\n# TYPE rows gauge\nrows 1\n")
-    visitor.expect_complaint("404 (Not Found)")
+    visitor.gateway.push("job/etl/instance/db1", b"rows 1.5GB\n")
 
-    page = visitor.open("/")
+    page = visitor.open(path, color_scheme=scheme)
 
     assert judge_access(page, axe) == []
 
@@ -23,6 +29,7 @@ def test_pages_are_valid_html(visitor: Visitor, validator: Validator) -> None:
     visitor.gateway.push("job/etl/instance/db1", b"# HELP rows Rows.\n# TYPE rows gauge\nrows 1\n")
     visitor.gateway.push("job/etl/instance/db1", b"rows 1.5GB\n")
 
-    validator.add("/", visitor.gateway.get("/").text)
+    for path in PAGES:
+        validator.add(path, visitor.gateway.get(path).text)
 
     assert validator.faults() == []

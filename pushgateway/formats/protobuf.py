@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.protobuf_decode import decode_metrics, read_metric
-from pushgateway.formats.protobuf_encode import count_metrics, encode_metrics, encode_varint
+from pushgateway.formats.protobuf_encode import count_metrics, cut_metrics, encode_metrics, encode_varint
 from pushgateway.formats.protobuf_fields import CutShortError, count_fields, fields, split_delimited
 from pushgateway.formats.protobuf_messages import METRIC_TYPES, MetricFamilyMessage
 from pushgateway.formats.spending import check_spending
@@ -34,6 +34,7 @@ from pushgateway.rules.conflicts import Findings
 __all__ = [
     "MetricFamilyMessage",
     "count_metrics",
+    "cut_metrics",
     "decode_metrics",
     "encode_metrics",
     "most_samples",

@@ -20,7 +20,7 @@ from pushgateway.model import (
     Summary,
 )
 
-__all__ = ["count_metrics", "encode_metrics", "encode_varint"]
+__all__ = ["count_metrics", "cut_metrics", "encode_metrics", "encode_varint"]
 
 # Tags: field number << 3 | wire type (0 varint, 1 eight bytes, 2 length and bytes).
 _METRIC: Final = b"\x22"
@@ -124,6 +124,35 @@ def count_metrics(data: bytes) -> int:
         position += 1 + (size | byte << shift)
         count += 1
     return count
+
+
+def cut_metrics(data: bytes, *, start: int, count: int) -> tuple[int, bytes]:
+    """Count what `encode_metrics` has serialised, and cut some of it out.
+
+    Args:
+        data: As in `count_metrics`.
+        start: How many metrics to pass over.
+        count: How many to cut out, if there are as many.
+
+    Returns:
+        How many there are in all, and the serialised ones.
+    """
+    total = position = begin = 0
+    end: int | None = None
+    while position < len(data):
+        if total == start:
+            begin = position
+        if total == start + count:
+            end = position
+        total += 1
+        position += 1  # the tag
+        size = shift = 0
+        while (byte := data[position]) >= 0x80:
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            position += 1
+        position += 1 + (size | byte << shift)
+    return total, data[begin:end] if start < total else b""
 
 
 def encode_varint(number: int) -> bytes:

@@ -1,7 +1,11 @@
 """What does a person see of the metrics of one group?
 
-Pure functions from what is stored to values that a template writes out: they know no HTML. `quantities` are numbers
-that can be read, `quantiles` what histograms let one estimate.
+Pure functions from what is stored to frozen values that a template writes out; they know no HTML:
+
+    families     values of a family, bounded         jobs         the card of a batch job
+    bars         buckets as bars                     quantiles    estimates from histograms
+    quantities   what a number measures              texts        cut, and with escapes
+    curl         commands for a shell
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ def _at_hand() -> dict[str, Any]:
         "telemetry_path": at_hand.config.telemetry_path.lstrip("/"),
         "unwritable": at_hand.store.unwritable_reason(),
         "version": at_hand.telemetry.build["version"],
-        "now": at_hand.clock(),
+        # What answers a form is not fetched again.
+        "live": request.method in ("GET", "HEAD"),
     }
 
 

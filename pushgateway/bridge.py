@@ -43,7 +43,7 @@ from urllib.parse import unquote_to_bytes
 
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, LongWorkError, WouldBlockError
-from pushgateway.guard import Guard, Verdict
+from pushgateway.guard import Guard, Origins, Verdict
 from pushgateway.memory import give_memory_back
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import INTERNAL, ErrorAnswer, Refused, Report, error_answer, limit_data, unreported
@@ -254,9 +254,10 @@ class Bridge:
         giants: What a giant holds while it is worked on, over all workers.
         report: Is told of the answers that are not the application's.
         guard: Says who may come in, before a body is read; None for everybody.
+        external_url: The URL under which browsers see the gateway; "" if it is not known.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it stands between, which all has names
         self,
         app: WSGIApplication,
         *,
@@ -267,8 +268,10 @@ class Bridge:
         giants: AbstractContextManager[object] = _NOTHING_HELD,
         report: Report = unreported,
         guard: Guard | None = None,
+        external_url: str = "",
     ) -> None:
         self.report = report
+        self._origins = Origins(external_url)
         self._guard = guard
         self._app = app
         self._limits = limits
@@ -305,6 +308,8 @@ class Bridge:
         if scope["type"] != "http":
             raise ValueError(f"scope {scope['type']!r} is not supported, expected 'http'")
         response = None if self._guard is None else await self._stop_at(self._guard, scope)
+        if response is None and (problem := self._origins.problem(scope["method"], scope["headers"])):
+            response = self._stop(scope, 403, "cross_site", problem)
         body = await _whole_body(receive) if response is None else b""
         if body is None:
             return
@@ -341,10 +346,22 @@ class Bridge:
         verdict = await guard.admit(scope["headers"])
         if verdict is Verdict.ADMITTED:
             return None
-        environ = make_environ(scope, b"")
         status, message, more = _STOPPED[verdict]
         retry = 0 if verdict is Verdict.UNAUTHORIZED else _RETRY_AFTER_SECONDS
-        response = self._error(environ, status, verdict.value, message, retry_after_seconds=retry)
+        return self._stop(scope, status, verdict.value, message, more=more, retry_after_seconds=retry)
+
+    def _stop(
+        self,
+        scope: Scope,
+        status: int,
+        word: str,
+        message: str,
+        *,
+        more: tuple[tuple[bytes, bytes], ...] = (),
+        retry_after_seconds: int = 0,
+    ) -> Response:
+        """Answer a request whose body is not asked for."""
+        response = self._error(make_environ(scope, b""), status, word, message, retry_after_seconds=retry_after_seconds)
         if any(name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in scope["headers"]):
             more = (*more, (b"connection", b"close"))  # nobody is going to read that body
         return response._replace(headers=[*response.headers, *more])

@@ -3,7 +3,8 @@
 The guard stands before the application, and before the body of a request is asked for: whoever may not come in is told
 so with nothing of theirs in memory but the headers, and what of a body came with them, 64 KiB and a read at most. It is
 asked on the event loop and never waits there: bcrypt has a thread of its own (`passwords`), and the rate limit is a
-number in memory that all workers share (`throttle`). It is handed a `Source` and reads no file.
+number in memory that all workers share (`throttle`). `origins` keeps pages of other sites from changing anything, also
+without a web configuration. It is handed a `Source` and reads no file.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+from pushgateway.guard.origins import Origins
 from pushgateway.guard.passwords import BusyError, Credentials, Hasher
 from pushgateway.guard.throttle import Throttle
 from pushgateway.webconfig import Loaded, Source
 
-__all__ = ["Guard", "Throttle", "Verdict"]
+__all__ = ["Guard", "Origins", "Throttle", "Verdict"]
 
 _Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 

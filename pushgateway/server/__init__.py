@@ -175,6 +175,7 @@ class _Services:
             giants=self.giants,
             report=app.report_outside,
             guard=self._guard(),
+            external_url=self.config.external_url,
         )
         return bridge, store
 

@@ -58,6 +58,7 @@ _EVENTS: Final[Mapping[str, _Event]] = {
     "limit": _Event(logging.WARNING, _REFUSED),
     "unauthorized": _Event(logging.DEBUG, _REFUSED),
     "throttled": _Event(logging.DEBUG, _REFUSED),
+    "cross_site": _Event(logging.WARNING, _REFUSED),
     "busy": _Event(logging.WARNING, _REFUSED),
     "store_busy": _Event(logging.WARNING, _NOT_STORED),
     "store_unwritable": _Event(logging.ERROR, "error persisting metrics"),

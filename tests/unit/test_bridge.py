@@ -803,6 +803,37 @@ def test_the_guard_comes_before_the_body(
     assert guard.closed
 
 
+@pytest.mark.parametrize("admitted", [True, False])
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_pages_of_other_sites_change_nothing(method: str, admitted: bool) -> None:
+    """A change for a page of another site is answered before its body is read, and reported; passwords come first."""
+    guard: Any = Doorkeeper(Verdict.ADMITTED if admitted else Verdict.UNAUTHORIZED)
+    reported: list[Refused] = []
+    bridge = Bridge(
+        application(lambda _: b"in"), limits=LIMITS, threads=1, inline_store=True, report=reported.append, guard=guard
+    )
+    headers = [(b"sec-fetch-site", b"cross-site"), (b"content-length", b"4")]
+    answer = run(ask(bridge, method, b"/-/any", pieces=(), headers=headers))
+    bridge.close()
+    assert answer.status == (403 if admitted else 401)
+    assert answer.headers["connection"] == "close"
+    assert "retry-after" not in answer.headers
+    assert [(one.status, one.kind, one.path) for one in reported] == [
+        (answer.status, "cross_site" if admitted else "unauthorized", "/-/any")
+    ]
+
+
+def test_pages_of_other_sites_may_read() -> None:
+    """A read for a page of another site reaches the application, and so does a change for one of the external URL."""
+    bridge = Bridge(
+        application(lambda _: b"in"), limits=LIMITS, threads=1, inline_store=True, external_url="https://a.example/x"
+    )
+    read = run(ask(bridge, "GET", headers=[(b"sec-fetch-site", b"cross-site")]))
+    change = run(ask(bridge, "POST", headers=[(b"origin", b"https://a.example")]))
+    bridge.close()
+    assert [(one.status, one.body) for one in (read, change)] == [(200, b"in")] * 2
+
+
 def test_whom_the_guard_admits() -> None:
     """Who may come in is answered by the application, with the headers that every answer gets."""
     guard: Any = Doorkeeper(Verdict.ADMITTED)

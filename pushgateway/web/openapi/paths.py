@@ -173,6 +173,7 @@ def _groups(config: Config) -> Json:
                 f"Remove {what}",
                 "push",
                 responses={202: response("It is gone, or was never there.")},
+                errors=(403,),
             ),
         )
         for path, name, what, parameters in forms
@@ -197,7 +198,13 @@ def _push(operation_id: str, summary: str, stored: int) -> Json:
     }
     answer = response("It is stored, durably, and shown by every scrape that starts now.")
     return _operation(
-        operation_id, summary, "push", parameters=[encoding], requestBody=body, responses={stored: answer}
+        operation_id,
+        summary,
+        "push",
+        parameters=[encoding],
+        requestBody=body,
+        responses={stored: answer},
+        errors=(403,),
     )
 
 
@@ -296,10 +303,9 @@ def _quit() -> Json:
             f"{method}Quit",
             "Stop the gateway gracefully",
             "lifecycle",
-            responses={
-                200: _plain("It is about to stop.", "Requesting termination... Goodbye!"),
-                403: _plain("Without --web.enable-lifecycle.", "Lifecycle API is not enabled."),
-            },
+            responses={200: _plain("It is about to stop.", "Requesting termination... Goodbye!")},
+            errors=(403,),
+            description="Needs --web.enable-lifecycle; without it the answer is 403.",
         )
 
     # As in the original, the route prefix does not hold for it.
@@ -319,6 +325,6 @@ def _wipe() -> Json:
         "Remove every group",
         "push",
         responses={202: response("They are gone.")},
-        errors=(404,),
+        errors=(403, 404),
         description="Needs --web.enable-admin-api; without it there is nothing here.",
     )

@@ -31,7 +31,10 @@ ERRORS: Final[Mapping[int, _Error]] = {
         ("grouping_key", "parse", "inconsistent", "limit", "request"),
     ),
     401: _Error("The operator has configured users, and this request names none with its password.", ("unauthorized",)),
-    403: _Error("It is not enabled.", ()),
+    403: _Error(
+        "A browser marks the request as one of another site's page, which may only read; or it is not enabled.",
+        ("cross_site",),
+    ),
     404: _Error("Nothing is there.", ("not_found",)),
     405: _Error("Another method is expected; `Allow` names it.", ("method_not_allowed",)),
     408: _Error("The request took too long to arrive.", ("limit",)),

@@ -88,7 +88,7 @@ def test_a_refused_push_leaves_a_line_and_a_failure(
 def test_every_kind_of_error_has_its_line() -> None:
     """No errorType is left to the default, but for what says nothing more than "refused"."""
     kinds = {kind.word for kind in responses._TABLE.values()} | {"not_found", "method_not_allowed", "internal"}
-    kinds_of_the_guard = {verdict.value for verdict in Verdict} - {"admitted"}
+    kinds_of_the_guard = {verdict.value for verdict in Verdict} - {"admitted"} | {"cross_site"}
     assert set(diagnosis_module._EVENTS) == kinds_of_the_guard | kinds - {"request", "unsupported_media"}
     assert kinds - {case[-1] for case in PUSHES} == {"unsupported_media"}
 

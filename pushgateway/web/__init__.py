@@ -7,7 +7,7 @@ routing) is one Blueprint `bp`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from pushgateway.telemetry import Telemetry
 from pushgateway.web import api, body, lifecycle, openapi, push, responses, scrape, ui
 from pushgateway.web.answers import Refused
 from pushgateway.web.diagnosis import Diagnosis
-from pushgateway.web.environ import seconds_since_begin
+from pushgateway.web.environ import PUSHES, seconds_since_begin
 from pushgateway.web.handlers import Services
 from pushgateway.web.routing import Adapter, Table
 
@@ -55,6 +55,11 @@ scrapes nor /-/quit."""
 _LARGE_SCRAPE_BYTES: Final = 4 << 20
 """Beyond it a worker makes one exposition at a time, each of which takes two to three times its size. Together they
 would not be faster: most of it is done under the interpreter's lock."""
+
+_TAKEN: Final = {200: "200 OK", 202: "202 ACCEPTED"}
+
+_BROWSERS: Final = ("HTTP_ORIGIN", "HTTP_REFERER", "HTTP_SEC_FETCH_SITE", "HTTP_COOKIE")
+"""Headers that browsers send, and jobs do not."""
 
 _OUTSIDE: Final = "server"
 """The word for what is refused before anybody knows which of these views it would be for."""
@@ -90,7 +95,7 @@ def create_app(
     ring = FailureRing() if failures is None else failures
     board = ActivityBoard() if activity is None else activity
     app.diagnosis = Diagnosis(ring=ring, activity=board, config=config, clock=clock)
-    app.extensions["pushgateway"] = Services(
+    app.services = app.extensions["pushgateway"] = Services(
         store=store,
         telemetry=telemetry,
         config=config,
@@ -120,9 +125,14 @@ def create_app(
 
 
 class Gateway(Flask):
-    """Flask without what the gateway has no use for: sessions, static files, werkzeug's matching of paths."""
+    """Flask without what the gateway has no use for: sessions, static files, werkzeug's matching of paths.
+
+    And without its dispatch for a push that is taken: contexts, signals, hooks and a response object take 0.12 ms, a
+    sixth of the whole push. A push that is refused, and any that a browser may have sent, goes the usual way.
+    """
 
     response_class = responses.Answer
+    services: Services
     table: Table
     telemetry: Telemetry
     diagnosis: Diagnosis
@@ -130,6 +140,40 @@ class Gateway(Flask):
     def __init__(self) -> None:
         super().__init__("pushgateway.web", static_folder=None)
         self.session_interface = _NoSessions()
+
+    def wsgi_app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        if not self._begins_as_push(environ):
+            return super().wsgi_app(environ, start_response)
+        try:
+            status = push.carry_out(self.services, environ)
+        except WouldBlockError:
+            raise
+        except Exception as error:  # for the view, and so for whoever answers errors
+            environ[push.RAISED] = error
+            return super().wsgi_app(environ, start_response)
+        self.telemetry.count_request(handler="push", method=environ["REQUEST_METHOD"], code=status)
+        start_response(_TAKEN[status], [("Content-Length", "0")])
+        return ()
+
+    def _begins_as_push(self, environ: dict[str, Any]) -> bool:
+        """Return whether a request is a push about which no hook of Flask's has anything to say.
+
+        They look at paths with escapes that may be broken, and at what browsers say of the page that sends something.
+        """
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if method not in ("PUT", "POST") or "%" in path or PUSHES not in path:
+            return False
+        if any(name in environ for name in _BROWSERS):
+            return False
+        try:
+            if self.table.match(path, method).endpoint != "push.push":
+                return False
+        except HTTPException:
+            return False
+        environ["pushgateway.path"] = path.removeprefix(self.table.prefix)
+        seconds_since_begin(environ)
+        return True
 
     def report_outside(self, refused: Refused) -> None:
         """Count, log and record a request that was answered, or ended, before it reached the application."""

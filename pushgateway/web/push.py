@@ -36,7 +36,7 @@ from pushgateway.web import body, responses
 from pushgateway.web.environ import Environ, grouping_key, seconds_since_begin
 from pushgateway.web.handlers import Services, services
 
-__all__ = ["bp"]
+__all__ = ["RAISED", "bp", "carry_out"]
 
 bp = Blueprint("push", __name__)
 
@@ -71,11 +71,34 @@ class _Prepared:
     refused: RequestError | None = None
 
 
+RAISED: Final = "pushgateway.raised"
+"""Where `carry_out` was called before Flask's dispatch: what it has raised, for the view to raise again."""
+
+
 @bp.route("/metrics/job/<path:rest>", methods=["PUT", "POST"])
 @bp.route("/metrics/job@base64/<path:rest>", methods=["PUT", "POST"])
 def push() -> Response:
     """Store the families of the body in the group of the path; the answer means that they are on disk."""
-    at_hand, environ = services(), request.environ
+    raised = request.environ.get(RAISED)
+    if raised is not None:
+        raise raised
+    return responses.empty(carry_out(services(), request.environ))
+
+
+def carry_out(at_hand: Services, environ: Environ) -> int:
+    """Do what a push asks for; needs nothing of Flask.
+
+    Args:
+        at_hand: The services.
+        environ: The request, with `pushgateway.path`.
+
+    Returns:
+        The status of the answer, whose body is empty.
+
+    Raises:
+        WouldBlockError: As `Services.apply` and `_prepare` do; nothing was stored.
+        PushgatewayError: What is wrong with the push, or the store.
+    """
     scratch = _scratch(environ)
     answered = True
     try:
@@ -87,13 +110,13 @@ def push() -> Response:
     finally:
         if answered:
             at_hand.telemetry.observe_push(
-                method=request.method,
+                method=cast(str, environ["REQUEST_METHOD"]),
                 size_bytes=_size_bytes(environ),
                 duration_seconds=seconds_since_begin(environ),
             )
     status = 202 if at_hand.config.disable_consistency_check else 200
     _note_push(at_hand, environ, status, prepared.change)
-    return responses.empty(status)
+    return status
 
 
 @bp.delete("/metrics/job/<path:rest>")

@@ -80,7 +80,7 @@ def levels_of(options: argparse.Namespace) -> list[int]:
     """Return the numbers of groups stored, ascending."""
     if options.groups:
         return sorted(options.groups)
-    return list(LEVELS[:3] if options.quick else LEVELS if options.full else LEVELS[:4])
+    return list((1, 1000) if options.quick else LEVELS if options.full else LEVELS[:4])
 
 
 def run(plan: Plan, levels: Sequence[int], scenarios: Sequence[str]) -> Iterator[Row]:
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
     options = parse(arguments)
     plan, levels = plan_of(options), levels_of(options)
-    conditions = [*facts(), f"each load lasts {plan.seconds:g} s; medians of {plan.rounds} rounds"]
+    conditions = [*facts(alone=plan.alone), f"each load lasts {plan.seconds:g} s; medians of {plan.rounds} rounds"]
     print(*conditions, sep="\n", flush=True)
     begun, rows, title = time.monotonic(), list[Row](), ""
     for row in run(plan, levels, options.only or [*APART, *AT_EACH_SIZE]):

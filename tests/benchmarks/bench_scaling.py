@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--migrate", action="store_true", help="migrate what is stored, too")
     options = parser.parse_args(arguments)
     seconds = 3.0 if options.quick else 10.0
-    print(*facts(), sep="\n", flush=True)
+    print(*facts(alone=True), sep="\n", flush=True)
     for row in table(options.groups, seconds, migrates=options.migrate):
         print(row, flush=True)
     return 0

@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     seconds, rounds = (2.0, 1) if options.quick else (5.0, 3)
     parser_name = "gunicorn_h1c" if importlib.util.find_spec("gunicorn_h1c") else "Python"
-    print(*facts(), f"gunicorn's asgi worker parses with {parser_name}", sep="\n", flush=True)
+    print(*facts(alone=True), f"gunicorn's asgi worker parses with {parser_name}", sep="\n", flush=True)
     for bare in (False, True):
         compare(bare=bare, seconds=seconds, rounds=rounds)
     return 0

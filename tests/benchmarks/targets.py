@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tests.benchmarks.figures import Figure, Row, number
 from tests.benchmarks.plan import amount
-from tests.benchmarks.scenarios import footprint, pushes, scrapes
+from tests.benchmarks.scenarios import footprint, large, pushes, scrapes, sdk
 from tests.benchmarks.wrk import LOADS
 
 __all__ = ["Verdict", "verdicts"]
@@ -133,6 +133,13 @@ TARGETS: tuple[Faster | Steady, ...] = (
         SCRAPE,
     ),
     Faster(
+        "100 000-sample push: <= 1 x the original's time",
+        1,
+        large.TITLE,
+        [large.subject(form, 100_000) for form in large.FORMS],
+        large.SECONDS.name,
+    ),
+    Faster(
         "memory at 10 000 groups (200 000 samples): <= 1/2",
         2,
         footprint.TITLE,
@@ -148,6 +155,9 @@ TARGETS: tuple[Faster | Steady, ...] = (
             footprint.START.name,
         )
         for groups, wanted in ((10_000, 1), (100_000, 5))
+    ),
+    Faster(
+        "measure() over prometheus_client's Histogram.time(): <= 2 x", 0.5, sdk.TITLE, [sdk.CALL], sdk.OVERHEAD.name
     ),
 )
 

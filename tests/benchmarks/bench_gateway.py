@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="how long each load lasts (3)", metavar="S")
     parser.add_argument("--rounds", type=int, help="how often both are measured in turn (3)", metavar="N")
     parser.add_argument("--alone", action="store_true", help="leave the original out")
-    parser.add_argument("--markdown", type=Path, help="write the tables to this file, or between its marks", metavar="FILE")
+    parser.add_argument("--markdown", type=Path, help="write the tables there, or between its marks", metavar="FILE")
     parser.add_argument("--json", type=Path, help="write each round's figures to this file", metavar="FILE")
     return parser.parse_args(arguments)
 

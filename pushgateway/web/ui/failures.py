@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TypeAlias
 
 from flask import Response
 
-from pushgateway.failures import Failure
-from pushgateway.model import GroupingKey
+from pushgateway import grouping
+from pushgateway.display.advice import Advice, advice
+from pushgateway.failures import CAPACITY, Failure
+from pushgateway.model import GroupingKey, Labels
 from pushgateway.web.handlers import services
 from pushgateway.web.ui.frame import bp, page
 
 __all__ = ["failures"]
 
-FAILURES_PER_PAGE: Final = 100
-"""The newest; the API tells them all."""
+_Sameness: TypeAlias = tuple[Labels | None, str, str, int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One refused push, as the page shows it; `target` is its group, or its path if that names none."""
+    """Refusals that are the same but for their time and source.
 
-    at: float
-    target: str
-    source: str
-    status: int
-    reason: str
+    Attributes:
+        name: Identifies it as long as it is listed.
+        newest: The last of them.
+        first_at_seconds: Unix time of the first of them that is kept.
+        times: How many they are.
+        sources: From where they came, the newest first.
+        labels: The group's labels, job first; () if the path names no group.
+        path: Where the group's page is, "" if there is none.
+        advice: What to do about them.
+    """
+
+    name: str
+    newest: Failure
+    first_at_seconds: float
+    times: int
+    sources: tuple[str, ...]
+    labels: Labels
+    path: str
+    advice: Advice
 
 
 @bp.get("/failures")
 def failures() -> Response:
-    """Show what was refused lately, newest first."""
-    return page("failures.html", failures=[_row(one) for one in services().failures.recent(FAILURES_PER_PAGE)])
+    """Show what was refused lately, newest first, and what is refused again and again once."""
+    at_hand = services()
+    kept = at_hand.failures.recent()
+    rows = _rows(kept, utf8_names=at_hand.config.enable_utf8_names)
+    return page("failures.html", rows=rows, kept=len(kept), capacity=CAPACITY)
 
 
-def _row(failure: Failure) -> _Row:
+def _rows(kept: Iterable[Failure], *, utf8_names: bool) -> list[_Row]:
+    same: dict[_Sameness, list[Failure]] = {}
+    for one in kept:
+        same.setdefault((one.group, one.path, one.method, one.status, one.reason), []).append(one)
+    return [_row(like, found, utf8_names=utf8_names) for like, found in same.items()]
+
+
+def _row(like: _Sameness, found: list[Failure], *, utf8_names: bool) -> _Row:
+    newest = found[0]
+    labels = tuple(sorted(newest.group or (), key=lambda label: label[0] != "job"))
     return _Row(
-        at=failure.at_seconds,
-        target=f"{failure.method} {failure.path if failure.group is None else GroupingKey.of(failure.group)}",
-        source=failure.source,
-        status=failure.status,
-        reason=failure.reason,
+        name=f"failure-{zlib.crc32(repr(like).encode(errors='backslashreplace')):08x}",
+        newest=newest,
+        first_at_seconds=found[-1].at_seconds,
+        times=len(found),
+        sources=tuple(dict.fromkeys(one.source for one in found if one.source)),
+        labels=labels,
+        path=f"groups/{grouping.readable_path(GroupingKey.of(labels), utf8_names=utf8_names)}" if labels else "",
+        advice=advice(newest.kind, reason=newest.reason, limit=str(newest.data.get("limit", ""))),
     )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from typing import Final
+
+
+_APART: Final = frozenset(("br", "dd", "div", "dt", "h1", "h2", "h3", "li", "p", "summary", "td", "th"))
+"""Elements whose text does not stand on the line of what is before them."""
 
 
 class Page(HTMLParser):
     """The text, the links and the elements of a page.
 
     Attributes:
-        text: All text; cells of tables are apart.
+        text: All text, with a space before cells and other blocks.
         links: Where anything leads to or comes from, in order.
         elements: The names of all elements, in order.
         attributes: The attributes of each element, in the same order.
@@ -28,7 +33,7 @@ class Page(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         self.elements.append(tag)
         self.attributes.append(given)
-        self.text += " " if tag in ("td", "th") else ""
+        self.text += " " if tag in _APART else ""
         self.links += [given[name] for name in ("href", "src", "action") if name in given]
 
     def handle_data(self, data: str) -> None:

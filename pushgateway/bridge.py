@@ -47,6 +47,7 @@ from pushgateway.guard import Guard, Origins, Verdict
 from pushgateway.memory import give_memory_back
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import INTERNAL, ErrorAnswer, Refused, Report, error_answer, limit_data, unreported
+from pushgateway.web.environ import WIPES
 
 __all__ = ["Bridge", "Lane", "choose_lane", "wire_headers"]
 
@@ -134,7 +135,7 @@ def choose_lane(
         route_prefix: "" or ``/x``, spelt as in PATH_INFO.
     """
     if method in ("PUT", "POST", "DELETE"):
-        if path == f"{route_prefix}/api/v1/admin/wipe":
+        if path.startswith(route_prefix) and path[len(route_prefix) :] in WIPES:
             return Lane.WRITER
         if body_bytes > (_MIDDLE_ENCODED_BYTES if encoded else _BULK_BYTES):
             return Lane.GIANT

@@ -48,9 +48,13 @@ _HANDLERS: Final = {
     "ui.overview": "status",
     "ui.static": "static",
     "ui.status": "status",
+    "ui.wipe": "wipe",
 }
 """The views whose answers pushgateway_http_requests_total counts, with the original's word for each: it counts neither
 scrapes nor /-/quit."""
+
+_ADMIN: Final = frozenset(("api.wipe", "ui.wipe"))
+"""Views that are only there with --web.enable-admin-api."""
 
 _LARGE_SCRAPE_BYTES: Final = 4 << 20
 """Beyond it a worker makes one exposition at a time, each of which takes two to three times its size. Together they
@@ -116,7 +120,7 @@ def create_app(
     app.before_request(body.refuse_undecodable)
     app.telemetry = telemetry
     app.table = Table(
-        [rule for rule in app.url_map.iter_rules() if config.enable_admin_api or rule.endpoint != "api.wipe"],
+        [rule for rule in app.url_map.iter_rules() if config.enable_admin_api or rule.endpoint not in _ADMIN],
         prefix=config.route_prefix,
         moved={"scrape.scrape": config.telemetry_path},
         bare={"lifecycle.stop_by_get"},

@@ -21,7 +21,7 @@ from pushgateway.errors import RequestError
 from pushgateway.failures import Failure, FailureRing
 from pushgateway.model import GroupingKey
 from pushgateway.web.answers import INTERNAL, Refused
-from pushgateway.web.environ import PUSHES, Environ, grouping_key, seconds_since_begin
+from pushgateway.web.environ import PUSHES, WIPES, Environ, grouping_key, seconds_since_begin
 
 __all__ = ["Diagnosis", "ExceptionInfo", "remember"]
 
@@ -170,7 +170,7 @@ class Diagnosis:
         if change is None:
             return "scrape" if refused.path == self._scrapes else "request", None
         path = refused.path.removeprefix(self._prefix)
-        if path == "/api/v1/admin/wipe":
+        if path in WIPES:
             return "wipe", None
         if path != PUSHES.rstrip("/") and not path.startswith(PUSHES):
             return "request", None

@@ -19,12 +19,15 @@ from pushgateway import grouping
 from pushgateway.config import Config
 from pushgateway.model import GroupingKey
 
-__all__ = ["PUSHES", "Environ", "grouping_key", "seconds_since_begin"]
+__all__ = ["PUSHES", "WIPES", "Environ", "grouping_key", "seconds_since_begin"]
 
 Environ: TypeAlias = dict[str, object]
 
 PUSHES: Final = "/metrics/"
 """What the paths of all groups begin with."""
+
+WIPES: Final = ("/api/v1/admin/wipe", "/status/wipe")
+"""Where everything is deleted: for programs, and for the form of the status page."""
 
 
 def seconds_since_begin(environ: Environ) -> float:

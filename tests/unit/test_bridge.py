@@ -137,6 +137,7 @@ def run(talk: Awaitable[Any]) -> Any:
         ("PUT", "/api/v1/admin/wipe", 101, False, True, Lane.WRITER),
         ("PUT", "/metrics/job/a/admin/wipe", 0, False, True, Lane.INLINE),
         ("PUT", "/api/v1/admin/wipe", 0, False, True, Lane.WRITER),
+        ("POST", "/status/wipe", 25, False, True, Lane.WRITER),
         ("PUT", "/x/api/v1/admin/wipe", 0, False, True, Lane.INLINE),
         ("PUT", "/metrics/job/a", 0, False, False, Lane.WRITER),
         ("GET", "/-/healthy", 0, False, True, Lane.INLINE),

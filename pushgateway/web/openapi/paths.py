@@ -32,6 +32,8 @@ _CORS: Final[Json] = {
     "Cache-Control": {"schema": {"type": "string"}},
 }
 
+_LOCATION: Final[Json] = {"Location": {"required": True, "schema": {"type": "string"}}}
+
 _NAME: Final = "(_?[a-zA-Z][a-zA-Z0-9_]*|_[0-9][a-zA-Z0-9_]*|_)"
 """A label name: `[a-zA-Z_][a-zA-Z0-9_]*`, but not with two underscores at its beginning."""
 
@@ -48,6 +50,7 @@ def paths(config: Config) -> Json:
         "/groups": _item(get=_page("groups", "Show a person the groups", parameters=[_PAGE])),
         "/failures": _item(get=_page("failures", "Show a person what was refused lately")),
         "/status": _item(get=_page("status", "Show a person what this gateway is and how it is set up")),
+        "/status/wipe": _item(post=_wipe_by_form()),
         "/static/{file}": _item(get=_static(), parameters=[_path("file", "A file of the pages.", example="style.css")]),
         "/-/healthy": _item(get=_health("healthy", "Tell whether the gateway answers", ())),
         "/-/ready": _item(get=_health("ready", "Tell whether the gateway can serve", (503,))),
@@ -272,8 +275,27 @@ def _page(name: str, summary: str, *, parameters: Iterable[Json] = ()) -> Json:
         f"get{name.capitalize()}Page",
         summary,
         "pages",
-        responses={200: response("A page.", {"text/html; charset=utf-8": {"schema": {"type": "string"}}})},
+        responses={200: _html("A page.")},
         parameters=[*parameters],
+    )
+
+
+def _html(description: str) -> Json:
+    return response(description, {"text/html; charset=utf-8": {"schema": {"type": "string"}}})
+
+
+def _wipe_by_form() -> Json:
+    form: Json = {"type": "object", "properties": {"confirm": {"type": "string"}}, "required": ["confirm"]}
+    return _operation(
+        "wipeByForm",
+        "Delete all groups, as the form of the status page asks; only with --web.enable-admin-api",
+        "pages",
+        requestBody={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
+        responses={
+            200: _html("`confirm` is not `delete all groups`: nothing was deleted."),
+            303: response("They are gone; this is the page to look at.", headers=_LOCATION),
+        },
+        errors=(403, 404),
     )
 
 

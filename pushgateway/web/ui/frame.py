@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
 
+from pushgateway.errors import StoreError, WouldBlockError
 from pushgateway.web import responses
 from pushgateway.web.environ import Environ
 from pushgateway.web.handlers import services
@@ -118,6 +119,22 @@ def _at_hand() -> dict[str, Any]:
         # What answers a form is not fetched again.
         "live": request.method in ("GET", "HEAD"),
     }
+
+
+@bp.errorhandler(StoreError)
+def _failed(error: StoreError) -> Response:
+    """Answer as the rest of the gateway does, but to a browser on a page."""
+    answer = responses.failure(error)
+    if "text/html" not in request.headers.get("Accept", ""):
+        return answer
+    html = page("error.html", status=answer.status_code, reason=str(error))
+    html.headers.extend({name: value for name, value in answer.headers if name == "Retry-After"})
+    return html
+
+
+@bp.errorhandler(WouldBlockError)
+def _pass_on(error: WouldBlockError) -> Response:
+    raise error
 
 
 @bp.after_request

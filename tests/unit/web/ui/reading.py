@@ -5,7 +5,6 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from typing import Final
 
-
 _APART: Final = frozenset(("br", "dd", "div", "dt", "h1", "h2", "h3", "li", "p", "summary", "td", "th"))
 """Elements whose text does not stand on the line of what is before them."""
 

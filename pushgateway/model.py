@@ -1,7 +1,7 @@
 """What are the values that travel through the gateway?
 
 Frozen, normalised when made, and free of I/O. `MetricFamily` is what a format parses and renders; `Push` and its
-siblings are what a store applies; `Snapshot` is what a store returns.
+siblings are what a store applies; `Snapshot` is what it returns, and `GroupPage` what it returns to a `GroupQuery`.
 
 The per-sample values (`Sample`, `Summary`, `Histogram`) are NamedTuples and not frozen dataclasses: a push makes one a
 line, and a frozen dataclass with slots takes 3 times as long to make.
@@ -26,8 +26,14 @@ __all__ = [
     "Form",
     "Group",
     "GroupContents",
+    "GroupPage",
+    "GroupQuery",
+    "GroupSort",
+    "GroupState",
+    "GroupSummary",
     "GroupingKey",
     "Histogram",
+    "LabelTerm",
     "Labels",
     "Metric",
     "MetricFamily",
@@ -40,6 +46,8 @@ __all__ = [
     "Snapshot",
     "StoredFamily",
     "Summary",
+    "Term",
+    "TextTerm",
     "Totals",
     "Wipe",
 ]
@@ -355,11 +363,15 @@ class FamilyBlock(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """How much a store holds: groups, failed ones included; families, and series, of which a histogram is one."""
+    """How much a store holds: groups, failed ones included; families, and series, of which a histogram is one.
+
+    `bytes` are those of all families in both forms. They are no limit's, so that a change's growth leaves them 0.
+    """
 
     groups: int
     families: int
     series: int
+    bytes: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -382,3 +394,78 @@ class GroupContents(NamedTuple):
 
     group: Group
     families: Sequence[FamilyBlock]
+
+
+class LabelTerm(NamedTuple):
+    """Groups that have a label, or with `equal` False those that have not; the value "" is that of an absent label."""
+
+    name: str
+    value: str
+    equal: bool = True
+
+
+class TextTerm(NamedTuple):
+    """Groups of which a label's name or value holds a text, whatever the case of either."""
+
+    text: str
+
+
+Term: TypeAlias = LabelTerm | TextTerm
+
+
+class GroupSort(enum.Enum):
+    """In which order groups are listed; those that are alike in it come by their labels, `job` first."""
+
+    PUSHED = "pushed"  # the newest push first; those that no push has reached last
+    FAILED = "failed"  # those whose last push was refused first, the newest refusal first; then as PUSHED
+    SIZE = "size"  # the largest first
+    NAME = "name"  # by their labels
+
+
+class GroupState(enum.Enum):
+    """Which groups are listed: those whose last push was refused, or whose last push is too old."""
+
+    FAILED = "failed"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupQuery:
+    """Which groups to list.
+
+    Attributes:
+        terms: What their labels have to be: all of these.
+        sort: Which come first.
+        limit: How many at most, at least 1.
+        cursor: Where to go on: `next_cursor` or `previous_cursor` of a page in the same order; "" begins.
+        state: Only those of this state; None for all.
+        stale_before_seconds: The Unix time before which a last push makes a group stale.
+    """
+
+    terms: tuple[Term, ...] = ()
+    sort: GroupSort = GroupSort.PUSHED
+    limit: int = 50
+    cursor: str = ""
+    state: GroupState | None = None
+    stale_before_seconds: float = 0.0
+
+
+class GroupSummary(NamedTuple):
+    """A group without its families, which are only counted; times are those of `Group`, `bytes` as in `Totals`."""
+
+    key: str
+    pushed_at_seconds: float
+    failed_at_seconds: float
+    failure_reason: str
+    families: int
+    series: int
+    bytes: int
+
+
+class GroupPage(NamedTuple):
+    """Some of the groups that a query is about, of which there are `matching`; a cursor is "" where nothing is left."""
+
+    groups: Sequence[GroupSummary]
+    matching: int
+    next_cursor: str = ""
+    previous_cursor: str = ""

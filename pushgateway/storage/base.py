@@ -52,7 +52,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from pushgateway.model import Change, Form, GroupContents, Snapshot, Totals
+from pushgateway.model import Change, Form, GroupContents, GroupPage, GroupQuery, Snapshot, Totals
 
 __all__ = ["UNKNOWN_OUTCOME", "Store", "Ticket"]
 
@@ -145,8 +145,32 @@ class Store(Protocol):
             StoreUnreadableError: The database is damaged, gone or closed.
         """
 
+    def group(self, key: str) -> GroupContents | None:
+        """Return one group, at the cost of what it holds; None if it is not stored.
+
+        Args:
+            key: `GroupingKey.key` of the group.
+
+        Raises:
+            StoreUnreadableError: The database is damaged, gone or closed.
+        """
+
+    def find_groups(self, query: GroupQuery) -> GroupPage:
+        """Return one page of the groups that a query is about, at the cost of a pass over the groups, not the families.
+
+        Cursors say between which groups a page ends, not how many come before it: a group that is not pushed meanwhile
+        is neither skipped nor shown twice, whatever else comes, goes or moves.
+
+        Args:
+            query: Which groups.
+
+        Raises:
+            RequestError: The cursor is none of this store's for this order.
+            StoreUnreadableError: The database is damaged, gone or closed.
+        """
+
     def totals(self) -> Totals:
-        """Return how much is stored, at the cost of one look-up.
+        """Return how much is stored, at the cost of a pass over the groups, not the families.
 
         Raises:
             StoreUnreadableError: The database is damaged, gone or closed.

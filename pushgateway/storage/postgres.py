@@ -32,7 +32,20 @@ from pushgateway.errors import (
     WouldBlockError,
 )
 from pushgateway.limits import Limits
-from pushgateway.model import Change, Delete, Form, GroupContents, MetricType, Push, Refusal, Snapshot, Totals, Wipe
+from pushgateway.model import (
+    Change,
+    Delete,
+    Form,
+    GroupContents,
+    GroupPage,
+    GroupQuery,
+    MetricType,
+    Push,
+    Refusal,
+    Snapshot,
+    Totals,
+    Wipe,
+)
 from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket
 from pushgateway.storage.checks import OwnFamilies, Rules
 from pushgateway.storage.postgres_connections import Connections, Link, Patience, Transaction
@@ -44,9 +57,16 @@ from pushgateway.storage.postgres_errors import (
     takes_no_writes,
     translate,
 )
-from pushgateway.storage.postgres_reads import READING, read_groups, read_snapshot, read_version
+from pushgateway.storage.postgres_reads import (
+    READING,
+    find_groups,
+    read_group,
+    read_groups,
+    read_snapshot,
+    read_version,
+)
 from pushgateway.storage.postgres_schema import set_up
-from pushgateway.storage.postgres_totals import read_totals_only
+from pushgateway.storage.postgres_totals import read_all_totals
 from pushgateway.storage.postgres_urls import connector
 from pushgateway.storage.postgres_writes import MAX_FAMILY_BYTES, Outcome, delete, push, read_shapes, refuse, wipe
 from pushgateway.storage.series import PushedSeries
@@ -206,9 +226,17 @@ class PostgresStore:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""
         return self._read(read_groups, _LONG)
 
+    def group(self, key: str) -> GroupContents | None:
+        """Return one group; see `base.Store`."""
+        return self._read(lambda transaction: read_group(transaction, key), _LONG)
+
+    def find_groups(self, query: GroupQuery) -> GroupPage:
+        """Return a page of the groups that a query is about; see `base.Store`."""
+        return self._read(lambda transaction: find_groups(transaction, query), _LONG)
+
     def totals(self) -> Totals:
         """Return how much is stored; see `base.Store`."""
-        return self._read(read_totals_only, _SHORT)
+        return self._read(read_all_totals, _SHORT)
 
     def ping(self) -> None:
         """Read a little, together with whoever else does; see `base.Store`."""

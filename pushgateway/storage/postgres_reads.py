@@ -10,20 +10,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, MetricType, Snapshot
+from pushgateway.model import (
+    FamilyBlock,
+    FamilyView,
+    Form,
+    Group,
+    GroupContents,
+    GroupPage,
+    GroupQuery,
+    MetricType,
+    Snapshot,
+)
 from pushgateway.rules import contested_names
+from pushgateway.storage.listing import Dialect, Listing
 from pushgateway.storage.postgres_connections import Statement, Transaction
-from pushgateway.storage.postgres_schema import FIND_VERSION, check_version, identity
+from pushgateway.storage.postgres_lookups import TOTALS
+from pushgateway.storage.postgres_schema import FIND_VERSION, ID_BYTES, check_version, identity
 from pushgateway.storage.schema import TYPES
 
-__all__ = ["READING", "read_groups", "read_snapshot", "read_version"]
+__all__ = ["READING", "find_groups", "read_group", "read_groups", "read_snapshot", "read_version"]
 
 READING: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """The mode of a transaction that reads one state."""
 
-_GROUPS: Final = """
-    SELECT id, key, series, pushed_at, failed_at, failure_reason, legacy FROM pushgateway_groups ORDER BY key
-"""
+_ALL_GROUPS: Final = "SELECT id, key, series, pushed_at, failed_at, failure_reason, legacy FROM pushgateway_groups"
+_GROUPS: Final = f"{_ALL_GROUPS} ORDER BY key"
+_GROUP: Final = f"{_ALL_GROUPS} WHERE id = %b"
 _HEADERS: Final = """
     SELECT name, type, help, unit, bool_and(legacy) FROM pushgateway_families GROUP BY name, type, help, unit
     ORDER BY name, max(pushed_at), help, unit
@@ -41,9 +53,26 @@ _BLOCKS: Final = f"""
     SELECT {_BLOCK} FROM pushgateway_families f JOIN pushgateway_groups g ON g.id = f.group_id
     WHERE f.name_id = ANY(%b::bytea[]) ORDER BY f.name, g.key
 """  # noqa: S608 - the constant above
-_CONTENTS: Final = f"""
-    SELECT {_BLOCK} FROM pushgateway_groups g JOIN pushgateway_families f ON f.group_id = g.id ORDER BY g.key, f.name
+_ALL_FAMILIES: Final = f"""
+    SELECT {_BLOCK} FROM pushgateway_groups g JOIN pushgateway_families f ON f.group_id = g.id
 """  # noqa: S608 - the constant above
+_CONTENTS: Final = f"{_ALL_FAMILIES} ORDER BY g.key, f.name"
+_CONTENTS_OF_GROUP: Final = f"{_ALL_FAMILIES} WHERE g.id = %b ORDER BY f.name"
+
+
+def _read_id(text: str) -> bytes:
+    if len(found := bytes.fromhex(text)) != ID_BYTES:
+        raise ValueError(f"an id has {ID_BYTES} bytes")
+    return found
+
+
+_DIALECT: Final = Dialect(
+    "pushgateway_groups",
+    mark="%b",
+    contains="position(%b::bytea in labels) > 0",
+    write_id=bytes.hex,
+    read_id=_read_id,
+)
 
 
 def read_snapshot(transaction: Transaction, form: Form, *, legacy_only: bool) -> Snapshot:
@@ -102,6 +131,38 @@ def read_groups(transaction: Transaction) -> Sequence[GroupContents]:
         block = _block(row)
         families.setdefault(block.group, []).append(block)
     return [GroupContents(group, families.get(group.key, ())) for group in map(_group, groups)]
+
+
+def read_group(transaction: Transaction, key: str) -> GroupContents | None:
+    """Return one group with its families; None if it is not stored.
+
+    Raises:
+        SchemaError: A newer release has changed the layout.
+    """
+    own = (identity(key),)
+    version, groups, contents = transaction.ask_last(
+        Statement(FIND_VERSION), Statement(_GROUP, own), Statement(_CONTENTS_OF_GROUP, own)
+    )
+    check_version(version)
+    families = [_block(row) for row in contents]
+    return GroupContents(_group(groups[0]), families or ()) if groups else None
+
+
+def find_groups(transaction: Transaction, query: GroupQuery) -> GroupPage:
+    """Return a page of the groups that a query is about.
+
+    Raises:
+        RequestError: The cursor is none of ours for this order.
+        SchemaError: A newer release has changed the layout.
+    """
+    listing = Listing(query, _DIALECT)
+    counting = Statement(TOTALS) if listing.is_all else Statement(*listing.count())
+    version, counted, rows = transaction.ask(Statement(FIND_VERSION), counting, Statement(*listing.page()))
+    check_version(version)
+    from_start = listing.is_short(rows)
+    if from_start:
+        (rows,) = transaction.ask(Statement(*listing.page(from_start=True)))
+    return listing.result(rows, counted[0][0], from_start=from_start)
 
 
 def _in_order(rank: Mapping[bytes, int], ids: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:

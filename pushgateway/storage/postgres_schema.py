@@ -1,7 +1,8 @@
 """How is the database laid out on PostgreSQL, and how is it made when ten gateways start at once?
 
     pushgateway_meta        one row: the version of the layout; locked while the layout is made or changed
-    pushgateway_groups      one row a group: its key, how large it is, and when it was pushed and refused
+    pushgateway_groups      one row a group: its key, how large it is, and when it was pushed and refused; its labels
+                            stand there once more, as `listing` searches them
     pushgateway_families    one row a family of a group: type, help, hashes, finished text and canonical form
     pushgateway_hash_pages  sorted hashes, some to a row, where they are many; pushgateway_families then has NULL
     pushgateway_suspects    one row for each family that is suspect
@@ -26,6 +27,7 @@ TABLE, no sequences.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -34,10 +36,13 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors
 
+from pushgateway.model import GroupingKey
+from pushgateway.storage.listing import labels_of
 from pushgateway.storage.schema import SchemaError, newer
 
 __all__ = [
     "FIND_VERSION",
+    "ID_BYTES",
     "JOB_LOCKS",
     "MIGRATIONS",
     "TABLES",
@@ -51,7 +56,7 @@ __all__ = [
     "totals_row",
 ]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The layout that this program reads and writes; counted apart from SQLite's."""
 
 TABLES: Final = ("meta", "groups", "families", "hash_pages", "suspects", "totals", "locks")
@@ -63,7 +68,7 @@ _NAME_LOCKS: Final = 1024
 TOTALS_ROWS: Final = 64
 """Over how many rows the totals are spread: pushes that make something more meet only if they share one of them."""
 
-_ID_BYTES: Final = 16
+ID_BYTES: Final = 16
 
 _TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.05
@@ -84,6 +89,12 @@ FIND_VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1"
 
 _LOCK_VERSION: Final = "SELECT version FROM pushgateway_meta WHERE id = 1 FOR UPDATE"
 _SET_VERSION: Final = "UPDATE pushgateway_meta SET version = %s WHERE id = 1"
+
+_SET_LABELS: Final = """
+    UPDATE pushgateway_groups SET labels = made.labels FROM unnest(%b::bytea[], %b::bytea[]) AS made (id, labels)
+    WHERE pushgateway_groups.id = made.id
+"""
+_ROWS_AT_ONCE: Final = 1000
 
 _LAYOUT: Final = (
     """
@@ -165,13 +176,22 @@ def _lay_out(db: _Connection) -> None:
         db.execute(statement)
 
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {0: _lay_out}
+def _add_labels(db: _Connection) -> None:
+    db.execute("ALTER TABLE pushgateway_groups ADD COLUMN labels bytea NOT NULL DEFAULT ''::bytea")
+    rows = db.execute("SELECT id, key FROM pushgateway_groups").fetchall()
+    for at in range(0, len(rows), _ROWS_AT_ONCE):
+        ids, keys = zip(*rows[at : at + _ROWS_AT_ONCE], strict=True)
+        labels = [labels_of(GroupingKey.of(json.loads(bytes(key)))) for key in keys]
+        db.execute(_SET_LABELS, (list(ids), labels))
+
+
+MIGRATIONS: Final[Mapping[int, Migration]] = {0: _lay_out, 1: _add_labels}
 """From which version each step leads to the next; 0 is a database without tables of ours."""
 
 
 def identity(text: str) -> bytes:
     """Return the id of a key, job, name or shape."""
-    return blake2b(text.encode(), digest_size=_ID_BYTES).digest()
+    return blake2b(text.encode(), digest_size=ID_BYTES).digest()
 
 
 def job_lock(job_id: bytes) -> int:

@@ -19,11 +19,12 @@ from pushgateway.storage.postgres_connections import Statement, Transaction
 from pushgateway.storage.postgres_lookups import TOTALS
 from pushgateway.storage.postgres_schema import totals_row
 
-__all__ = ["add_totals", "read_totals", "read_totals_only", "refused_growth"]
+__all__ = ["add_totals", "read_all_totals", "read_totals", "refused_growth"]
 
 _ADD: Final = """
     UPDATE pushgateway_totals SET groups = groups + %b, families = families + %b, series = series + %b WHERE id = %b
 """
+_BYTES: Final = "SELECT coalesce(sum(bytes), 0)::bigint FROM pushgateway_groups"
 _LOCK: Final = "SELECT id FROM pushgateway_totals ORDER BY id FOR UPDATE"
 
 _NEAR: Final = 10
@@ -31,20 +32,20 @@ _NEAR: Final = 10
 
 
 def read_totals(transaction: Transaction) -> Totals:
-    """Return what is stored in all."""
+    """Return what is stored in all, but for the bytes."""
     (((groups, families, series),),) = transaction.ask(Statement(TOTALS))
     return Totals(groups, families, series)
 
 
-def read_totals_only(transaction: Transaction) -> Totals:
-    """Return the same, and end the transaction."""
-    (((groups, families, series),),) = transaction.ask_last(Statement(TOTALS))
-    return Totals(groups, families, series)
+def read_all_totals(transaction: Transaction) -> Totals:
+    """Return what is stored in all, and end the transaction."""
+    (((groups, families, series),), ((size,),)) = transaction.ask_last(Statement(TOTALS), Statement(_BYTES))
+    return Totals(groups, families, series, size)
 
 
 def add_totals(group_id: bytes, growth: Totals) -> list[Statement]:
     """Return what adds to the totals what a change of a group has added, negative where it has removed."""
-    return [] if growth == NOTHING else [Statement(_ADD, (*growth, totals_row(group_id)))]
+    return [] if growth == NOTHING else [Statement(_ADD, (*growth[:3], totals_row(group_id)))]
 
 
 def refused_growth(

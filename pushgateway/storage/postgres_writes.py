@@ -13,6 +13,7 @@ from pushgateway.errors import RequestError, StoreBusyError
 from pushgateway.model import Delete, Push, Refusal, StoredFamily, Totals
 from pushgateway.storage.checks import Beside, Rules, Verdict, check_quick, judge, overtaken, shape_text
 from pushgateway.storage.growth import ONE_GROUP
+from pushgateway.storage.listing import labels_of
 from pushgateway.storage.postgres_connections import Statement, Transaction
 from pushgateway.storage.postgres_locks import Locks, lock_all_jobs, lock_job, lock_names, wanted_locks
 from pushgateway.storage.postgres_lookups import TOTALS, Found, PostgresLookups, StoredRow
@@ -53,7 +54,7 @@ _STATE: Final = f"""
     FROM pushgateway_meta WHERE id = 1
 """  # noqa: S608 - the constant above
 _ADD_GROUP: Final = """
-    INSERT INTO pushgateway_groups VALUES (%b, %b, %b, NULL, NULL, %b, 0, 0, 0, 0, 0, '', %b)
+    INSERT INTO pushgateway_groups VALUES (%b, %b, %b, NULL, NULL, %b, 0, 0, 0, 0, 0, '', %b, %b)
     ON CONFLICT (id) DO NOTHING RETURNING id
 """
 _LOCK_GROUP: Final = """
@@ -230,7 +231,8 @@ def wipe(transaction: Transaction) -> Outcome:
 
 def _new_group(change: Push | Refusal) -> Statement:
     key = change.key
-    return Statement(_ADD_GROUP, (identity(key.key), key.key.encode(), identity(key.job), change.series, key.legacy))
+    values = (identity(key.key), key.key.encode(), identity(key.job), change.series, key.legacy, labels_of(key))
+    return Statement(_ADD_GROUP, values)
 
 
 def _look(transaction: Transaction, change: Push, locks: Locks) -> tuple[_Group | None, Found]:

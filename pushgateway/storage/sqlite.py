@@ -30,14 +30,14 @@ from pushgateway.errors import (
     WouldBlockError,
 )
 from pushgateway.limits import Limits
-from pushgateway.model import Change, Form, GroupContents, MetricType, Snapshot, Totals
+from pushgateway.model import Change, Form, GroupContents, GroupPage, GroupQuery, MetricType, Snapshot, Totals
 from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket
 from pushgateway.storage.checks import OwnFamilies, Rules
 from pushgateway.storage.sqlite_errors import FAILURES, Doing, translate
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
 from pushgateway.storage.sqlite_lookups import shapes_of
-from pushgateway.storage.sqlite_reads import read_groups, read_snapshot
-from pushgateway.storage.sqlite_totals import read_totals
+from pushgateway.storage.sqlite_reads import find_groups, read_group, read_groups, read_snapshot
+from pushgateway.storage.sqlite_totals import read_all_totals
 from pushgateway.storage.sqlite_writes import MAX_FAMILY_BYTES, Prepared, apply_change, give_back_space
 from pushgateway.storage.status import StatusBoard
 from pushgateway.storage.writerlock import LOCK_SUFFIX, WriterLock
@@ -105,9 +105,17 @@ class SqliteStore:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""
         return self._read_state(read_groups)
 
+    def group(self, key: str) -> GroupContents | None:
+        """Return one group; see `base.Store`."""
+        return self._read_state(lambda db: read_group(db, key))
+
+    def find_groups(self, query: GroupQuery) -> GroupPage:
+        """Return a page of the groups that a query is about; see `base.Store`."""
+        return self._read_state(lambda db: find_groups(db, query))
+
     def totals(self) -> Totals:
         """Return how much is stored; see `base.Store`."""
-        return self._read_state(read_totals)
+        return self._read_state(read_all_totals)
 
     def ping(self) -> None:
         """Read a little; see `base.Store`."""

@@ -10,15 +10,19 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, Snapshot
+from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, GroupPage, GroupQuery, Snapshot
 from pushgateway.rules import contested_names
+from pushgateway.storage.listing import Dialect, Listing
 from pushgateway.storage.schema import TYPES
+from pushgateway.storage.sqlite_totals import read_totals
 
-__all__ = ["read_groups", "read_snapshot"]
+__all__ = ["find_groups", "read_group", "read_groups", "read_snapshot"]
 
 _Header: TypeAlias = tuple[int, str, int, str, str, int]
 
-_GROUPS: Final = "SELECT key, series, pushed_at, failed_at, failure_reason, legacy FROM groups ORDER BY key"
+_COLUMNS: Final = "key, series, pushed_at, failed_at, failure_reason, legacy"
+_GROUPS: Final = f"SELECT {_COLUMNS} FROM groups ORDER BY key"  # noqa: S608 - the constant above
+_GROUP: Final = f"SELECT {_COLUMNS} FROM groups WHERE key = ?"  # noqa: S608 - the constant above
 _HEADERS: Final = "SELECT id, name, type, help, unit, legacy FROM headers ORDER BY name, id"
 _SUSPECTS: Final = """
     SELECT DISTINCT h.name, h.type FROM families f INDEXED BY families_suspect CROSS JOIN headers h
@@ -41,11 +45,22 @@ _BLOCKS: Final = f"""
     FROM headers h CROSS JOIN families f INDEXED BY families_by_header CROSS JOIN groups g
     WHERE h.name = ? AND f.header = h.id AND g.id = f.group_id ORDER BY g.key
 """  # noqa: S608 - the constant above
-_CONTENTS: Final = f"""
+_ALL_FAMILIES: Final = f"""
     SELECT h.name, h.type, h.help, {_METRICS}, g.key, f.pushed_at, f.typed_at, f.suspect, h.unit
     FROM groups g CROSS JOIN families f CROSS JOIN headers h
-    WHERE f.group_id = g.id AND h.id = f.header ORDER BY g.key, f.name
+    WHERE f.group_id = g.id AND h.id = f.header
 """  # noqa: S608 - the constant above
+_CONTENTS: Final = f"{_ALL_FAMILIES} ORDER BY g.key, f.name"
+_CONTENTS_OF_GROUP: Final = f"{_ALL_FAMILIES} AND g.key = ? ORDER BY f.name"
+
+
+def _read_id(text: str) -> int:
+    if not -(1 << 63) <= (number := int(text)) < 1 << 63:
+        raise ValueError("SQLite has 64 bits for an integer")
+    return number
+
+
+_DIALECT: Final = Dialect("groups", mark="?", contains="instr(labels, ?)", write_id=str, read_id=_read_id)
 
 
 def read_snapshot(db: sqlite3.Connection, form: Form, *, legacy_only: bool) -> Snapshot:
@@ -82,6 +97,30 @@ def read_groups(db: sqlite3.Connection) -> Sequence[GroupContents]:
     for row in db.execute(_CONTENTS):
         families.setdefault(row[4], []).append(_block(row))
     return [GroupContents(group, families.get(group.key, ())) for group in groups]
+
+
+def read_group(db: sqlite3.Connection, key: str) -> GroupContents | None:
+    """Return one group with its families; None if it is not stored."""
+    row = db.execute(_GROUP, (key,)).fetchone()
+    if row is None:
+        return None
+    families = [_block(family) for family in db.execute(_CONTENTS_OF_GROUP, (key,))]
+    return GroupContents(Group._make(row), families or ())
+
+
+def find_groups(db: sqlite3.Connection, query: GroupQuery) -> GroupPage:
+    """Return a page of the groups that a query is about.
+
+    Raises:
+        RequestError: The cursor is none of ours for this order.
+    """
+    listing = Listing(query, _DIALECT)
+    matching: int = read_totals(db).groups if listing.is_all else db.execute(*listing.count()).fetchone()[0]
+    rows = db.execute(*listing.page()).fetchall()
+    from_start = listing.is_short(rows)
+    if from_start:
+        rows = db.execute(*listing.page(from_start=True)).fetchall()
+    return listing.result(rows, matching, from_start=from_start)
 
 
 def _groups(db: sqlite3.Connection) -> list[Group]:

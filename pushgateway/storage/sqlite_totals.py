@@ -1,7 +1,8 @@
 """How much is stored in all?
 
 One row says how many groups, families and series there are. It is looked at and written only by a change that makes
-one of them more or fewer: a group that is pushed again as it was costs nothing.
+one of them more or fewer: a group that is pushed again as it was costs nothing. How many bytes there are changes with
+nearly every push, and is only told to whoever looks at a page: that is a sum over the groups' rows, as it is asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pushgateway.model import Totals
 from pushgateway.rules import HASH_BYTES
 from pushgateway.storage.growth import NOTHING
 
-__all__ = ["SERIES_OF_FAMILY", "add_totals", "group_totals", "read_totals"]
+__all__ = ["SERIES_OF_FAMILY", "add_totals", "read_all_totals", "read_totals"]
 
 # The length of a blob is read without the blob. Pages are read, but whoever asks is about to remove them.
 SERIES_OF_FAMILY: Final = f"""
@@ -25,22 +26,20 @@ SERIES_OF_FAMILY: Final = f"""
 
 _READ: Final = "SELECT groups, families, series FROM totals"
 _ADD: Final = "UPDATE totals SET groups = groups + ?, families = families + ?, series = series + ?"
-_OF_GROUP: Final = f"""
-    SELECT 1, count(*), coalesce(sum({SERIES_OF_FAMILY}), 0) FROM families f WHERE f.group_id = ?
-"""  # noqa: S608 - the constant above
+_BYTES: Final = "SELECT coalesce(sum(bytes), 0) FROM groups"
 
 
 def read_totals(db: sqlite3.Connection) -> Totals:
+    """Return what is stored in all, but for the bytes."""
+    return Totals(*db.execute(_READ).fetchone())
+
+
+def read_all_totals(db: sqlite3.Connection) -> Totals:
     """Return what is stored in all."""
-    return Totals._make(db.execute(_READ).fetchone())
-
-
-def group_totals(db: sqlite3.Connection, group_id: int) -> Totals:
-    """Return what a stored group counts for."""
-    return Totals._make(db.execute(_OF_GROUP, (group_id,)).fetchone())
+    return read_totals(db)._replace(bytes=db.execute(_BYTES).fetchone()[0])
 
 
 def add_totals(db: sqlite3.Connection, growth: Totals) -> None:
     """Add to the totals what a change has added, which is negative where it has removed."""
     if growth != NOTHING:
-        db.execute(_ADD, growth)
+        db.execute(_ADD, growth[:3])

@@ -16,20 +16,24 @@ from pushgateway.limits import Limits
 from pushgateway.model import Change, Delete, GroupingKey, MetricType, Push, Refusal, StoredFamily, Totals
 from pushgateway.storage.checks import QUICK_BYTES, Beside, Rules, check_quick, judge, overtaken, shape_text
 from pushgateway.storage.growth import ONE_GROUP, exceeded
+from pushgateway.storage.listing import labels_of
 from pushgateway.storage.schema import TYPE_CODES, TYPES
 from pushgateway.storage.series import PushedSeries
 from pushgateway.storage.sqlite_lookups import NO_GROUP, SqliteLookups, shapes_of
-from pushgateway.storage.sqlite_totals import SERIES_OF_FAMILY, add_totals, group_totals, read_totals
+from pushgateway.storage.sqlite_totals import SERIES_OF_FAMILY, add_totals, read_totals
 
 __all__ = ["MAX_FAMILY_BYTES", "Prepared", "apply_change", "give_back_space"]
 
-_FIND_GROUP: Final = "SELECT id, shape, bytes, pushed_at FROM groups WHERE key = ?"
+_FIND_GROUP: Final = "SELECT id, shape, families, family_series, bytes, pushed_at FROM groups WHERE key = ?"
 _ADD_GROUP: Final = """
-    INSERT INTO groups (key, job, shape, series, bytes, pushed_at, failed_at, failure_reason, legacy)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO groups (
+        key, labels, job, legacy, shape, series, families, family_series, bytes, pushed_at, failed_at, failure_reason
+    )
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_TOUCH_GROUP: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ? WHERE id = ?"
-_FIRST_PUSH: Final = "UPDATE groups SET pushed_at = ?, series = ?, bytes = ?, shape = ? WHERE id = ?"
+_PUSHED: Final = "series = ?, families = ?, family_series = ?, bytes = ?, pushed_at = ?"
+_TOUCH_GROUP: Final = f"UPDATE groups SET {_PUSHED} WHERE id = ?"  # noqa: S608 - the constant above
+_FIRST_PUSH: Final = f"UPDATE groups SET {_PUSHED}, shape = ? WHERE id = ?"  # noqa: S608 - the constant above
 _FAIL_GROUP: Final = "UPDATE groups SET failed_at = ?, failure_reason = ? WHERE id = ?"
 
 _COLUMNS: Final = f"""
@@ -160,7 +164,7 @@ def give_back_space(db: sqlite3.Connection, *, may_wait: bool) -> None:
 
 def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules) -> RequestError | None:
     found = db.execute(_FIND_GROUP, (push.key.key,)).fetchone()
-    group_id, shape, size, pushed_at = found or (NO_GROUP, None, 0, 0.0)
+    group_id, shape, families, count, size, pushed_at = found or (NO_GROUP, None, 0, 0, 0, 0.0)
     if (later := overtaken(push, pushed_at)) is not None:
         return later
     if push.replace:
@@ -175,18 +179,22 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
         if push.yields_after_seconds is None:
             _fail(db, push, str(refusal), rules.limits)
         return refusal
-    now = push.received_at_seconds
     size += sum(series.sizes) - replaced
+    state = (push.series, families + growth.families, count + growth.series, size, push.received_at_seconds)
     if group_id == NO_GROUP:
-        values = (push.key.key, push.key.job, shape_text(push.key), push.series, size, now, 0.0, "", push.key.legacy)
-        group_id = _inserted(db, _ADD_GROUP, values)
+        group_id = _inserted(db, _ADD_GROUP, (*_identity(push.key), shape_text(push.key), *state, 0.0, ""))
     elif shape is None:
-        db.execute(_FIRST_PUSH, (now, push.series, size, shape_text(push.key), group_id))
+        db.execute(_FIRST_PUSH, (*state, shape_text(push.key), group_id))
     else:
-        db.execute(_TOUCH_GROUP, (now, push.series, size, group_id))
+        db.execute(_TOUCH_GROUP, (*state, group_id))
     _store_families(db, push, group_id, stored, series, suspects=suspects)
     add_totals(db, growth)
     return None
+
+
+def _identity(key: GroupingKey) -> tuple[object, ...]:
+    """Return the columns of a group that never change."""
+    return key.key, labels_of(key), key.job, key.legacy
 
 
 def _stored_rows(db: sqlite3.Connection, push: Push, group_id: int) -> dict[str, _StoredRow]:
@@ -302,7 +310,7 @@ def _fail(db: sqlite3.Connection, change: Push | Refusal, reason: str, limits: L
     if row is not None:
         db.execute(_FAIL_GROUP, (at_seconds, reason, row[0]))
     elif exceeded(ONE_GROUP, limits, lambda: read_totals(db)) is None:
-        db.execute(_ADD_GROUP, (key.key, key.job, None, change.series, 0, 0.0, at_seconds, reason, key.legacy))
+        db.execute(_ADD_GROUP, (*_identity(key), None, change.series, 0, 0, 0, 0.0, at_seconds, reason))
         add_totals(db, ONE_GROUP)
 
 
@@ -310,15 +318,15 @@ def _delete(db: sqlite3.Connection, key: GroupingKey, rules: Rules) -> None:
     row = db.execute(_FIND_GROUP, (key.key,)).fetchone()
     if row is None:
         return
-    check_quick(row[2], rules)
-    gone = group_totals(db, row[0])
+    _, _, families, series, size, _ = row
+    check_quick(size, rules)
     headers = [header for (header,) in db.execute("SELECT DISTINCT header FROM families WHERE group_id = ?", row[:1])]
     db.executemany(_REMOVE_LARGE, db.execute(_LARGE_OF_GROUP, row[:1]).fetchall())
     db.execute("DELETE FROM families WHERE group_id = ?", row[:1])
     db.execute("DELETE FROM hash_pages WHERE group_id = ?", row[:1])
     db.execute("DELETE FROM groups WHERE id = ?", row[:1])
     _release(db, headers)
-    add_totals(db, Totals(-gone.groups, -gone.families, -gone.series))
+    add_totals(db, Totals(-1, -families, -series))
 
 
 def _inserted(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:

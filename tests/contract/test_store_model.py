@@ -130,7 +130,7 @@ def test_decides_like_a_naive_store(database: Database, history: list[Push | Del
             except InconsistentPushError:
                 accepted = False
             assert accepted == naive.apply(change), change
-            assert store.totals() == naive.totals()
+            assert store.totals()._replace(bytes=0) == naive.totals()
             found = {
                 contents.group.key: {block.name: (block.type, block.help, block.body) for block in contents.families}
                 for contents in store.groups()

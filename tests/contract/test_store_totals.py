@@ -26,35 +26,40 @@ def counted(store: Store) -> Totals:
     return Totals(len(groups), len(families), sum(block.body.count(b"('job'") for block in families))
 
 
+def counts(store: Store) -> Totals:
+    """Return the totals without the bytes, of which test_store_listing knows."""
+    return store.totals()._replace(bytes=0)
+
+
 def test_totals(store: Store) -> None:
     """Groups, families and series of all groups are counted; a histogram is one series, and a failed group a group."""
-    assert store.totals() == Totals(0, 0, 0)
+    assert counts(store) == Totals(0, 0, 0)
     store.apply(push(A, family("x", group=A, series=TWO), family("y", group=A)), None)
     store.apply(push(B, family("x", group=B)), None)
     store.apply(Refusal(key("c"), 1.0, b"{}", "why"), None)
-    assert store.totals() == Totals(3, 3, 4) == counted(store)
+    assert counts(store) == Totals(3, 3, 4) == counted(store)
     store.apply(push(A, family("x", group=A), replace=False), None)
-    assert store.totals() == Totals(3, 3, 3)
+    assert counts(store) == Totals(3, 3, 3)
     store.apply(push(A, family("y", group=A)), None)
-    assert store.totals() == Totals(3, 2, 2)
+    assert counts(store) == Totals(3, 2, 2)
     store.apply(Delete(A), None)
     store.apply(Delete(A), None)
-    assert store.totals() == Totals(2, 1, 1)
+    assert counts(store) == Totals(2, 1, 1)
     store.apply(Wipe(), None)
-    assert store.totals() == Totals(0, 0, 0)
+    assert counts(store) == Totals(0, 0, 0)
 
 
 def test_totals_of_large_families(store: Store) -> None:
     """Families whose series are too many to stand in a row are counted when they come, shrink and go."""
     many = tuple({"l": str(number)} for number in range(1000))
     store.apply(push(A, family("x", group=A, series=many), family("y", group=A, series=many[:300])), Ticket())
-    assert store.totals() == Totals(1, 2, 1300)
+    assert counts(store) == Totals(1, 2, 1300)
     store.apply(push(A, family("x", group=A, series=many[:200]), replace=False), Ticket())
-    assert store.totals() == Totals(1, 2, 500)
+    assert counts(store) == Totals(1, 2, 500)
     store.apply(push(A, family("x", group=A, series=many[:5]), replace=False), Ticket())
-    assert store.totals() == Totals(1, 2, 305)
+    assert counts(store) == Totals(1, 2, 305)
     store.apply(Delete(A), Ticket())
-    assert store.totals() == Totals(0, 0, 0)
+    assert counts(store) == Totals(0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_a_push_that_would_exceed_a_limit(
     after = [(contents.group.key, contents.families) for contents in store.groups()]
     assert [one for one in after if one[1]] == before
     assert len(after) == (1 if limits.groups == 1 or change.key == A else 2)
-    assert store.totals() == counted(store)
+    assert counts(store) == counted(store)
 
 
 def test_what_does_not_grow_is_never_refused(database: Database) -> None:
@@ -99,7 +104,7 @@ def test_what_does_not_grow_is_never_refused(database: Database) -> None:
     store.apply(Refusal(A, 5.0, b"{}", "why"), None)
     store.apply(Delete(B), None)
     store.apply(Delete(A), None)
-    assert store.totals() == Totals(0, 0, 0)
+    assert counts(store) == Totals(0, 0, 0)
     store.apply(push(A, family("x", group=A)), None)
 
 
@@ -109,7 +114,7 @@ def test_no_limit(database: Database) -> None:
     for number in range(20):
         group = key(str(number))
         store.apply(push(group, family("x", group=group)), None)
-    assert store.totals() == Totals(20, 20, 20)
+    assert counts(store) == Totals(20, 20, 20)
 
 
 def test_refused_pushes_do_not_fill_the_store(database: Database) -> None:
@@ -148,7 +153,7 @@ def test_of_two_writers_that_race_for_the_last_place_one_wins(database: Database
     for thread in threads:
         thread.join()
     assert taken.count(True) == 50
-    assert stores[0].totals() == Totals(100, 50, 50)
+    assert counts(stores[0]) == Totals(100, 50, 50)
 
 
 KEYS = [key(job, **labels) for job in "ab" for labels in ({}, {"l": "1"})]
@@ -193,7 +198,7 @@ def test_totals_are_a_recount_and_limits_hold(
         except LimitError:
             assert counted(store)[1:] == before[1:]
         found = counted(store)
-        assert store.totals() == found
-        for limit, total in zip((groups, families, series), found, strict=True):
+        assert counts(store) == found
+        for limit, total in zip((groups, families, series), found[:3], strict=True):
             assert not limit or total <= limit
     store.close()

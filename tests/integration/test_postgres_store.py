@@ -268,7 +268,7 @@ def test_pushes_to_other_groups_do_not_wait(url: str, monkeypatch: pytest.Monkey
             for instance in "23":
                 group = key("a", instance=instance)
                 store.apply(push(group, family("x", group=group)), Ticket())
-        assert store.totals() == Totals(3, 3, 3)
+        assert store.totals()._replace(bytes=0) == Totals(3, 3, 3)
 
 
 def test_serialization_failures_are_retried(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +315,7 @@ def test_totals_and_contents_agree_after_a_race(url: str) -> None:
         list(threads.map(work, range(4)))
     with opened(url) as store, psycopg.connect(url) as db:
         families = [block for contents in store.groups() for block in contents.families]
-        assert store.totals() == Totals(len(store.groups()), len(families), len(families))
+        assert store.totals()._replace(bytes=0) == Totals(len(store.groups()), len(families), len(families))
         assert db.execute("SELECT count(*) FROM pushgateway_families").fetchone() == (len(families),)
         rows = db.execute("SELECT families, family_series FROM pushgateway_groups ORDER BY key").fetchall()
         assert rows == [(len(contents.families),) * 2 for contents in store.groups()]

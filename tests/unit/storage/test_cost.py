@@ -17,6 +17,7 @@ from pushgateway.limits import Limits
 from pushgateway.model import Change, Delete, GroupingKey, MetricType, Push, Refusal
 from pushgateway.storage import schema, sqlite_lookups, sqlite_writes
 from pushgateway.storage.checks import OwnFamilies, Rules
+from pushgateway.storage.listing import labels_of
 from pushgateway.storage.sqlite_writes import MAX_FAMILY_BYTES, Prepared, apply_change
 from tests.contract.values import family, key, push
 
@@ -36,8 +37,8 @@ def fill(db: sqlite3.Connection, groups: int) -> None:
         group = key("a", **{f"l{n % SHAPES}": str(n)})
         hashes = family("x", group=group).hashes
         db.execute(
-            "INSERT INTO groups VALUES (?, ?, 'a', ?, x'', 0, 1.0, 0.0, '', 1)",
-            (n, group.key, re.sub(r"\s", "", str(list(group.shape))).replace("'", '"')),
+            "INSERT INTO groups VALUES (?, 1.0, 0.0, 2, 2, 0, 1, ?, ?, 'a', ?, x'', '')",
+            (n, labels_of(group), group.key, re.sub(r"\s", "", str(list(group.shape))).replace("'", '"')),
         )
         header, name = ((10 + n, "y"), (2, "h"))[n % 2]
         db.execute("INSERT INTO families VALUES (?, 'x', 1, 0, 1.0, 1.0, NULL, ?, x'', x'')", (n, hashes))

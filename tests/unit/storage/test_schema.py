@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pushgateway.model import MetricType
+from pushgateway.model import GroupingKey, MetricType
 from pushgateway.storage import schema
+from pushgateway.storage.listing import labels_of
 from pushgateway.storage.schema import SchemaError
 
+A, B = '[["job","a"]]', '[["instance","B"],["job","b"]]'
 FIRST_LAYOUT = Path(__file__).parents[2] / "data" / "schema" / "version-1.sql"
 
 
@@ -107,11 +110,12 @@ def test_verify(db: sqlite3.Connection) -> None:
         schema.verify(db)
 
 
-def test_totals_are_reckoned_once_when_a_file_of_version_1_is_opened(first_layout: sqlite3.Connection) -> None:
-    """A file of the first layout gets its totals from what it holds, hashes in pages among them."""
+def test_a_file_of_version_1_is_reckoned_once_when_it_is_opened(first_layout: sqlite3.Connection) -> None:
+    """A file of the first layout gets its totals, and those of each group, from what it holds, also from pages."""
     db = first_layout
     db.execute(
-        "INSERT INTO groups VALUES (1, 'a', 'a', '[]', x'', 0, 1.0, 0.0, ''), (2, 'b', 'b', NULL, x'', 0, 0, 1, '')"
+        "INSERT INTO groups VALUES (1, ?, 'a', '[]', x'', 7, 1.0, 0.0, ''), (2, ?, 'b', NULL, x'', 0, 0, 1, 'why')",
+        (A, B),
     )
     db.execute("INSERT INTO families VALUES (1, 'x', 1, 0, 1.0, 1.0, NULL, ?, x'', x'')", (bytes(24),))
     db.execute("INSERT INTO families VALUES (1, 'y', 1, 0, 1.0, 1.0, NULL, NULL, x'', x'')")
@@ -119,15 +123,21 @@ def test_totals_are_reckoned_once_when_a_file_of_version_1_is_opened(first_layou
     schema.migrate(db)
     schema.verify(db)
     assert db.execute("SELECT * FROM totals").fetchall() == [(2, 2, 3 + 96 + 4)]
+    found = db.execute(
+        "SELECT id, key, families, family_series, bytes, pushed_at, failed_at, failure_reason FROM groups"
+    )
+    assert found.fetchall() == [(1, A, 2, 3 + 96 + 4, 7, 1.0, 0.0, ""), (2, B, 0, 0, 0, 0.0, 1.0, "why")]
+    labels = db.execute("SELECT labels FROM groups ORDER BY id").fetchall()
+    assert labels == [(labels_of(GroupingKey.of(json.loads(key))),) for key in (A, B)]
 
 
 def test_all_names_of_version_1_are_legacy(first_layout: sqlite3.Connection) -> None:
     """Groups and headers keep their ids and columns, and their names count as legacy; the layout is today's then."""
     db = first_layout
-    db.execute("INSERT INTO groups VALUES (7, 'a', 'a', '[]', x'', 0, 1.0, 0.0, '')")
+    db.execute("INSERT INTO groups VALUES (7, ?, 'a', '[]', x'', 0, 1.0, 0.0, '')", (A,))
     db.execute("INSERT INTO headers VALUES (3, 'x', 1, 'An x.', 's')")
     schema.migrate(db)
-    assert db.execute("SELECT id, key, legacy FROM groups").fetchall() == [(7, "a", 1)]
+    assert db.execute("SELECT id, key, legacy FROM groups").fetchall() == [(7, A, 1)]
     assert db.execute("SELECT * FROM headers").fetchall() == [(3, "x", 1, "An x.", "s", 1)]
     db.execute("INSERT INTO headers (name, type, help, unit, legacy) VALUES ('x', 1, 'An x.', 's', 0)")
     with pytest.raises(sqlite3.IntegrityError):

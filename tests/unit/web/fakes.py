@@ -11,7 +11,7 @@ from werkzeug.test import Client, TestResponse
 
 from pushgateway.activity import ActivityBoard
 from pushgateway.config import Config
-from pushgateway.errors import StoreError, StoreUnreadableError
+from pushgateway.errors import RequestError, StoreError, StoreUnreadableError
 from pushgateway.failures import FailureRing
 from pushgateway.model import (
     Change,
@@ -21,6 +21,9 @@ from pushgateway.model import (
     Form,
     Group,
     GroupContents,
+    GroupPage,
+    GroupQuery,
+    GroupSummary,
     Push,
     Refusal,
     Snapshot,
@@ -31,6 +34,7 @@ from pushgateway.model import (
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import Gateway, create_app
+from tests.contract.listing import listed, summary
 
 NOW = 1_700_000_000.25
 
@@ -112,10 +116,38 @@ class MemoryStore:
             for key, group in sorted(self._groups.items())
         ]
 
+    def group(self, key: str) -> GroupContents | None:
+        """Return one group."""
+        return next((one for one in self.groups() if one.group.key == key), None)
+
+    def find_groups(self, query: GroupQuery) -> GroupPage:
+        """Return a page; a cursor is how many groups come before it."""
+        self.ping()
+        found = listed([self._summary(contents) for contents in self.groups()], query)
+        if not (query.cursor or "0").isdecimal():
+            raise RequestError("the cursor is none of ours")
+        at, limit = int(query.cursor or 0), query.limit
+        following = str(at + limit) if at + limit < len(found) else ""
+        return GroupPage(found[at : at + limit], len(found), following, str(max(at - limit, 0)) if at else "")
+
+    def _summary(self, contents: GroupContents) -> GroupSummary:
+        families = [one for one, _ in self._groups[contents.group.key].families.values()]
+        return summary(
+            contents,
+            series=sum(len(one.identities) for one in families),
+            size=sum(len(one.text) + len(one.metrics) for one in families),
+        )
+
     def totals(self) -> Totals:
         """Count everything."""
-        families = [one for group in self._groups.values() for one, _ in group.families.values()]
-        return Totals(len(self._groups), len(families), sum(len(one.identities) for one in families))
+        self.ping()
+        groups = [self._summary(contents) for contents in self.groups()]
+        return Totals(
+            len(groups),
+            sum(one.families for one in groups),
+            sum(one.series for one in groups),
+            sum(one.bytes for one in groups),
+        )
 
     def ping(self) -> None:
         """Raise if reads fail."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import re
 import socket
 import time
@@ -237,10 +236,11 @@ def start_seconds(service: Service) -> float:
 
 
 def cpu_seconds(service: Service) -> float:
-    """Return the CPU time, user and system, that all living processes of a gateway have used."""
-    ticks = 0
+    """Return the CPU time, user and system, that all living threads of a gateway have used."""
+    nanoseconds = 0
     for pid in processes(service.pid):
-        # proc(5): utime and stime are the fields 14 and 15; the second field is the name in parentheses.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                # The kernel's sched-stats.rst: the first field is the time on a CPU; stat has ticks of 10 ms only.
+                nanoseconds += int((task / "schedstat").read_text().split()[0])
+    return nanoseconds / 1e9

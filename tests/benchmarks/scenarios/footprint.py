@@ -8,7 +8,7 @@ from tests.benchmarks.figures import Column, Row
 from tests.benchmarks.plan import SLOW_GROUPS, VERY_SLOW_GROUPS, Plan, amount
 from tests.benchmarks.scenarios.pushes import few_pushes
 from tests.benchmarks.scenarios.scrapes import scrape
-from tests.benchmarks.sides import STOP_SECONDS, Sides, start_seconds
+from tests.benchmarks.sides import STOP_SECONDS, Sides, cpu_seconds, start_seconds
 from tests.benchmarks.wrk import LOADS, put_under_load
 from tests.harness import Service
 from tests.memory import pss_bytes
@@ -17,6 +17,7 @@ __all__ = ["MEMORY", "START", "TITLE", "measure", "stored_bytes"]
 
 TITLE = "Start, memory and disk"
 START = Column("start to ready, ms")
+CPU = Column("CPU of the start, ms")
 FRESH = Column("memory after the start, MB")
 MEMORY = Column("memory after pushes and scrapes, MB")
 DISK = Column("on disk, MB")
@@ -29,7 +30,11 @@ def measure(plan: Plan, sides: Sides) -> Iterator[Row]:
     def restart(service: Service) -> dict[Column, float]:
         service.terminate(timeout_seconds=STOP_SECONDS)
         disk = stored_bytes(service)
-        found = {START: 1e3 * start_seconds(service), FRESH: pss_bytes(service.pid) / 1e6}
+        found = {
+            START: 1e3 * start_seconds(service),
+            CPU: 1e3 * cpu_seconds(service),
+            FRESH: pss_bytes(service.pid) / 1e6,
+        }
         if service is sides.ours or sides.groups < SLOW_GROUPS:
             put_under_load(service, LOADS[LOAD], groups=sides.groups, seconds=plan.seconds)
         elif sides.groups < VERY_SLOW_GROUPS:

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from tests.benchmarks.figures import Column, Row
-from tests.benchmarks.plan import VERY_SLOW_GROUPS, Plan, amount
+from tests.benchmarks.plan import SLOW_GROUPS, VERY_SLOW_GROUPS, Plan, amount
 from tests.benchmarks.scenarios.pushes import P50, P99, RATE
-from tests.benchmarks.sides import Sides, bodies, fetch, group_path
+from tests.benchmarks.sides import Sides, bodies, cpu_seconds, fetch, group_path
 from tests.benchmarks.wrk import LOADS, put_under_load
 from tests.harness import Service
 
@@ -19,6 +19,7 @@ __all__ = ["SECONDS", "TITLE", "measure"]
 
 TITLE = "Scrapes"
 SECONDS = Column("scrape, ms")
+CPU = Column("CPU a scrape, ms")
 SIZE = Column("sent, MB")
 PUSH_P99 = Column("push " + P99.name)
 PUSH_P50 = Column("push " + P50.name)
@@ -48,7 +49,7 @@ def measure(plan: Plan, sides: Sides) -> Iterator[Row]:
         figures = sides.in_turn(
             partial(busy, encoding=encoding, groups=sides.groups, seconds=plan.seconds),
             rounds=plan.rounds,
-            their_rounds=0 if very_slow else None,
+            their_rounds=0 if very_slow else 1 if sides.groups >= SLOW_GROUPS else None,
         )
         yield Row(TITLE, f"{subject}, while {LOAD} runs", figures)
 
@@ -64,6 +65,7 @@ def idle(service: Service, *, encoding: str, seconds: float, again: bool) -> dic
     """Scrape a gateway that does nothing else, each time just after one push, or once more after that scrape."""
     times: list[float] = []
     sizes: list[int] = []
+    used = 0.0
     changing = bodies(20)
     deadline = time.monotonic() + seconds
     while not times or (time.monotonic() < deadline and len(times) < len(changing)):
@@ -71,10 +73,16 @@ def idle(service: Service, *, encoding: str, seconds: float, again: bool) -> dic
         assert pushed.status in (200, 202), pushed
         if again:
             scrape(service, encoding)
+        before = cpu_seconds(service)
         took, size = scrape(service, encoding)
+        used += cpu_seconds(service) - before
         times.append(took)
         sizes.append(size)
-    return {SECONDS: 1e3 * statistics.median(times), SIZE: statistics.median(sizes) / 1e6}
+    return {
+        SECONDS: 1e3 * statistics.median(times),
+        CPU: 1e3 * used / len(times),
+        SIZE: statistics.median(sizes) / 1e6,
+    }
 
 
 def busy(service: Service, *, encoding: str, groups: int, seconds: float) -> dict[Column, float]:

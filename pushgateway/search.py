@@ -1,13 +1,13 @@
-"""Which groups does someone mean who types ``job=etl env!=dev text``?
+r"""Which groups does someone mean who types ``job=etl env!=dev text``?
 
     query  = { term } , between blanks
     term   = label ( "=" | "!=" ) value     the label's value, exactly; an absent label has the empty value
            | text                           somewhere in a label's name or value, in any case
-    label, value, text = a word without blanks and quotes, or "anything", with \\" and \\\\ for these two
+    label, value, text = a word without blanks and quotes, or "anything", with \" and \\ for these two
 
-A label that is not in quotes has to be one of the legacy grammar, so that what was meant otherwise is an error and not a
-search that finds nothing: a selector in braces, a comparison that is not there. A text that is not in quotes has neither
-``=`` nor quotes in it.
+A label that is not in quotes has to be one of the legacy grammar, so that what was meant otherwise is an error and not
+a search that finds nothing: a selector in braces, a comparison that is not there. A text that is not in quotes has
+neither ``=`` nor quotes in it.
 """
 
 from __future__ import annotations
@@ -89,9 +89,7 @@ def _term(match: re.Match[str]) -> Term:
     if not label:
         raise _error(match.start(), f"a label's name is missing before {operator}")
     if not label.startswith('"') and not is_legacy_label_name(label):
-        raise _error(
-            match.start(), f"{shown(label)} is not a label's name; put other names, and texts with =, in quotes"
-        )
+        raise _error(match.start(), f"{shown(label)} is no label's name; put other names, and texts with =, in quotes")
     if value.startswith("~"):
         raise _error(match.start("value"), "=~ is not supported; for a value that begins with ~ put it in quotes")
     return LabelTerm(_unquoted(label), _unquoted(value), operator == "=")

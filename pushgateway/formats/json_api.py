@@ -23,6 +23,8 @@ from pushgateway.model import (
     FamilyBlock,
     GroupContents,
     GroupingKey,
+    GroupPage,
+    GroupSummary,
     Labels,
     Metric,
     MetricType,
@@ -32,7 +34,7 @@ from pushgateway.model import (
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
 from pushgateway.rules import group_labels, native
 
-__all__ = ["render_activity", "render_failures", "render_groups", "render_status"]
+__all__ = ["render_activity", "render_failures", "render_group_page", "render_groups", "render_status"]
 
 _Json: TypeAlias = "str | int | bool | float | Mapping[str, _Json] | Sequence[_Json] | None"
 
@@ -111,6 +113,37 @@ def render_activity(activity: Activity) -> bytes:
     ]
     slowest, largest = ([_pusher(one) for one in ranking] for ranking in (activity.slowest, activity.largest))
     return _success(_dump({"minutes": minutes, "slowest": slowest, "largest": largest}))
+
+
+def render_group_page(page: GroupPage) -> bytes:
+    """Render the body of ``/api/v1/groups``, whose numbers are numbers.
+
+    Args:
+        page: As a store returns it.
+    """
+    members: dict[str, _Json] = {
+        "groups": [_summary(one) for one in page.groups],
+        "matching": page.matching,
+        "next_cursor": page.next_cursor,
+        "previous_cursor": page.previous_cursor,
+    }
+    return _success(_dump(members))
+
+
+def _summary(group: GroupSummary) -> _Json:
+    pushed_at, failed_at = group.pushed_at_seconds, group.failed_at_seconds
+    return {
+        _LABELS: dict(json.loads(group.key)),
+        _SUCCESSFUL: failed_at <= pushed_at,
+        "push_time": _time(pushed_at, UTC) if pushed_at else None,
+        PUSH_TIME: pushed_at,
+        "push_failure_time": _time(failed_at, UTC) if failed_at else None,
+        PUSH_FAILURE_TIME: failed_at,
+        "failure_reason": group.failure_reason,
+        "families": group.families,
+        "series": group.series,
+        "bytes": group.bytes,
+    }
 
 
 def _pusher(pusher: Pusher) -> _Json:

@@ -34,6 +34,7 @@ __all__ = ["Gateway", "create_app"]
 _HANDLERS: Final = {
     "api.activity": "api/v1/activity",
     "api.failures": "api/v1/failures",
+    "api.groups": "api/v1/groups",
     "api.metrics": "api/v1/metrics",
     "api.openapi": "api/v1/openapi.json",
     "api.options": "api/v1/options",

@@ -18,6 +18,7 @@ from pushgateway.model import Wipe
 from pushgateway.values import shown
 from pushgateway.web import responses
 from pushgateway.web.handlers import services
+from pushgateway.web.queries import asked_groups
 
 __all__ = ["bp"]
 
@@ -67,6 +68,14 @@ def status() -> Response:
 def metrics() -> Response:
     """Tell everything that is stored, a group at a time."""
     return _json(json_api.render_groups(services().store.groups()))
+
+
+@bp.get("/api/v1/groups", provide_automatic_options=False)
+def groups() -> Response:
+    """Tell which groups are stored, page by page, without what they hold."""
+    at_hand = services()
+    query = asked_groups(request.args, now_seconds=at_hand.clock())
+    return _json(json_api.render_group_page(at_hand.store.find_groups(query)))
 
 
 @bp.get("/api/v1/failures", provide_automatic_options=False)

@@ -8,7 +8,9 @@ from typing import Final
 from pushgateway.config import Config
 from pushgateway.failures import CAPACITY
 from pushgateway.formats import OPENMETRICS_FORMATS, ExpositionFormat
+from pushgateway.model import GroupSort, GroupState
 from pushgateway.web.openapi.schemas import Json, json_body, named, response
+from pushgateway.web.queries import DEFAULT_STALE, MOST_GROUPS
 
 __all__ = ["paths"]
 
@@ -57,6 +59,7 @@ def paths(config: Config) -> Json:
         "/-/quit": _quit(),
         "/api/v1/status": _item(get=_api("getStatus", "Tell what this gateway is and its flags", "Status"), cors=True),
         "/api/v1/metrics": _item(get=_api("getGroups", "Tell all groups with their families", "Groups"), cors=True),
+        "/api/v1/groups": _item(get=_listed(), cors=True),
         "/api/v1/activity": _item(get=_api("getActivity", _ACTIVITY, "Activity"), cors=True),
         "/api/v1/failures": _item(get=_failures(), cors=True),
         "/api/v1/openapi.json": _item(get=_api("getOpenAPI", "Tell this description", "OpenAPI"), cors=True),
@@ -252,12 +255,31 @@ def _api(operation_id: str, summary: str, schema: str, *, parameters: Iterable[J
     )
 
 
+def _listed() -> Json:
+    def parameter(name: str, description: str, **schema: object) -> Json:
+        return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **schema}}
+
+    parameters = [
+        parameter("q", "What their labels have to be: `job=etl env!=dev text`, with quotes around what has blanks."),
+        parameter("sort", "Which come first.", enum=[one.value for one in GroupSort], default="pushed"),
+        parameter("state", "Only those that have failed, or are stale.", enum=[one.value for one in GroupState]),
+        parameter("stale", "After what time without a push a group is stale.", default=DEFAULT_STALE, examples=["1h"]),
+        parameter("cursor", "Where to go on: a cursor of an answer in the same order."),
+        parameter("limit", "How many at most.") | {"schema": _limit(1, MOST_GROUPS, default=50)},
+    ]
+    return _api("findGroups", "Tell which groups are stored, page by page", "GroupPage", parameters=parameters)
+
+
+def _limit(least: int, most: int, *, default: int) -> Json:
+    return {"type": "integer", "minimum": least, "maximum": most, "default": default}
+
+
 def _failures() -> Json:
     limit = {
         "name": "limit",
         "in": "query",
         "description": "How many at most.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": CAPACITY, "default": 100},
+        "schema": _limit(1, CAPACITY, default=100),
     }
     return _api("getFailures", "Tell the pushes that were refused lately, newest first", "Failures", parameters=[limit])
 

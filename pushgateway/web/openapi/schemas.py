@@ -9,6 +9,7 @@ from pushgateway.activity import MINUTES, RANKED
 from pushgateway.failures import CAPACITY
 from pushgateway.limits import Limits
 from pushgateway.model import MetricType
+from pushgateway.web.queries import MOST_GROUPS
 
 __all__ = ["ERRORS", "Json", "components", "json_body", "named", "response"]
 
@@ -199,6 +200,30 @@ _SCHEMAS: Final[Json] = {
             _object(_SHARES | {"buckets": _BUCKETS}, title="Histogram"),
         ],
     },
+    "GroupPage": _success(
+        _object(
+            {
+                "groups": _list(named("schemas", "GroupSummary")) | {"maxItems": MOST_GROUPS},
+                "matching": _COUNT | {"description": "How many groups the query is about."},
+                "next_cursor": _STRING | {"description": "Of the next page; empty on the last one."},
+                "previous_cursor": _STRING | {"description": "Of the page before; empty on the first one."},
+            }
+        )
+    ),
+    "GroupSummary": _object(
+        {
+            "labels": _STRINGS,
+            "last_push_successful": {"type": "boolean"},
+            "push_time": {"type": ["string", "null"], "format": "date-time", "description": "Null if no push came."},
+            "push_time_seconds": {"type": "number", "description": "The same as Unix time; 0 if no push came."},
+            "push_failure_time": {"type": ["string", "null"], "format": "date-time"},
+            "push_failure_time_seconds": {"type": "number", "description": "0 if no push was refused."},
+            "failure_reason": _STRING | {"description": "Of the last refusal, even if a push came after it."},
+            "families": _COUNT,
+            "series": _COUNT | {"description": "A histogram is one."},
+            "bytes": _COUNT | {"description": "What the families take in the store."},
+        }
+    ),
     "Activity": _success(
         _object(
             {

@@ -4,7 +4,7 @@ import pytest
 
 from pushgateway import __version__
 from pushgateway.model import Wipe
-from tests.unit.web.fakes import Site
+from tests.unit.web.fakes import NOW, Site
 
 
 def test_status_tells_build_flags_and_start() -> None:
@@ -80,6 +80,93 @@ def test_the_api_is_counted(site: Site) -> None:
         ("api/v1/options", "options", "200"): 1,
         ("wipe", "put", "202"): 1,
     }
+
+
+def test_groups_tells_which_are_stored(site: Site) -> None:
+    """/api/v1/groups lists groups without what they hold, with times in both forms, and counts those that match."""
+    assert site.get("/api/v1/groups").json == {
+        "status": "success",
+        "data": {"groups": [], "matching": 0, "next_cursor": "", "previous_cursor": ""},
+    }
+    site.push("job/a/instance/<b>", b"x 1\ny 2\n")
+    site.push("job/c", b"x 1\nx 2\n")
+    reply = site.get("/api/v1/groups?sort=name")
+    assert reply.headers["Content-Type"] == "application/json"
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert b"<b>" not in reply.data
+    assert reply.json is not None
+    first, second = reply.json["data"]["groups"]
+    assert first.pop("bytes") > 0
+    assert first == {
+        "labels": {"instance": "<b>", "job": "a"},
+        "last_push_successful": True,
+        "push_time": "2023-11-14T22:13:20.25Z",
+        "push_time_seconds": 1_700_000_000.25,
+        "push_failure_time": None,
+        "push_failure_time_seconds": 0.0,
+        "failure_reason": "",
+        "families": 2,
+        "series": 2,
+    }
+    assert "collected before with the same name and label values" in second.pop("failure_reason")
+    assert second == {
+        "labels": {"job": "c"},
+        "last_push_successful": False,
+        "push_time": None,
+        "push_time_seconds": 0.0,
+        "push_failure_time": "2023-11-14T22:13:20.25Z",
+        "push_failure_time_seconds": 1_700_000_000.25,
+        "families": 0,
+        "series": 0,
+        "bytes": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "jobs", "matching"),
+    [
+        ("", ["c", "b", "a"], 3),
+        ("?q=&sort=&state=&stale=&limit=&cursor=&other=1", ["c", "b", "a"], 3),
+        ("?q=job=b", ["b"], 1),
+        ("?q=job!%3Db+A", ["a"], 1),
+        ("?sort=name", ["a", "b", "c"], 3),
+        ("?sort=name&limit=1", ["a"], 3),
+        ("?state=failed", [], 0),
+        ("?state=stale&stale=1m30s", ["a"], 1),
+        ("?state=stale&stale=0", ["b", "a"], 2),
+        ("?state=stale", [], 0),
+    ],
+)
+def test_groups_that_are_asked_for(query: str, jobs: list[str], matching: int) -> None:
+    """Parameters say which groups, in which order and how many; one that is empty has its default."""
+    site = Site()
+    for age, job in ((100.0, "a"), (10.0, "b"), (0.0, "c")):
+        site.now = NOW - age
+        site.push(f"job/{job}", b"x 1\n")
+    site.now = NOW
+    reply = site.get(f"/api/v1/groups{query}")
+    assert reply.json is not None
+    assert [one["labels"]["job"] for one in reply.json["data"]["groups"]] == jobs
+    assert reply.json["data"]["matching"] == matching
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("q=job=%22x", "the search cannot be read at character 5: the quote is not closed"),
+        ("sort=best", "sort 'best' is none of pushed, failed, size, name"),
+        ("state=fine", "state 'fine' is none of failed, stale"),
+        ("stale=1x", "stale: '1x' is not a duration such as 30s, 5m or 1h30m"),
+        ("limit=0", "limit '0' is not a whole number from 1 to 1000"),
+        ("limit=1001", "limit '1001' is not a whole number from 1 to 1000"),
+        ("limit=1e3", "limit '1e3' is not a whole number from 1 to 1000"),
+        ("cursor=x", "the cursor is none of ours"),
+    ],
+)
+def test_groups_that_cannot_be_asked_for(site: Site, query: str, message: str) -> None:
+    """What cannot be read is 400, and says which parameter, and of a search where."""
+    reply = site.get(f"/api/v1/groups?{query}")
+    assert (reply.status_code, reply.get_data(as_text=True).strip()) == (400, message)
 
 
 def test_failures_tells_what_was_refused(site: Site) -> None:

@@ -37,22 +37,22 @@ _TABLE: Final = (
         "grouping_key",
         Advice(
             "The path names no group",
-            "Labels come in pairs: /metrics/job/JOB/LABEL/VALUE. A value with a slash is written as "
-            "LABEL@base64/VALUE; percent-encoding does not protect a slash.",
+            "Labels come in pairs: `/metrics/job/JOB/LABEL/VALUE`. A value with a slash is written as "
+            "`LABEL@base64/VALUE`; percent-encoding does not protect a slash.",
         ),
         part="odd number of components",
     ),
     _Row(
         "grouping_key",
-        Advice("The path names no job", "Push to /metrics/job/NAME, where NAME is not empty."),
+        Advice("The path names no job", "Push to `/metrics/job/NAME`, where NAME is not empty."),
         part="job name is required",
     ),
     _Row(
         "grouping_key",
         Advice(
             "The path names no group",
-            "Push to /metrics/job/JOB, followed by pairs of label and value. Label names have letters, digits and "
-            "underscores, unless the gateway runs with --push.enable-utf8-names.",
+            "Push to `/metrics/job/JOB`, followed by pairs of label and value. Label names have letters, digits and "
+            "underscores, unless the gateway runs with `--push.enable-utf8-names`.",
         ),
     ),
     _Row(
@@ -60,7 +60,7 @@ _TABLE: Final = (
         Advice(
             "The last line has no end",
             "End the body with a line feed, as `echo` does and `printf` does not; or start the gateway with "
-            "--push.lenient-line-endings.",
+            "`--push.lenient-line-endings`.",
         ),
         part="unexpected end of input stream",
     ),
@@ -68,8 +68,8 @@ _TABLE: Final = (
         "parse",
         Advice(
             "Lines end with CR LF",
-            "Send line feeds alone, or start the gateway with --push.lenient-line-endings. With curl use "
-            "--data-binary, not --data.",
+            "Send line feeds alone, or start the gateway with `--push.lenient-line-endings`. With curl use "
+            "`--data-binary`, not `--data`.",
         ),
         part=r"\r",
     ),
@@ -94,7 +94,7 @@ _TABLE: Final = (
         Advice(
             "The body cannot be read",
             "Compare the line that the reason names with the text format; `promtool check metrics` reads a body as the "
-            "gateway does. A compressed body needs the Content-Encoding that it has.",
+            "gateway does. A compressed body needs the `Content-Encoding` that it has.",
         ),
     ),
     _Row(
@@ -136,7 +136,7 @@ _TABLE: Final = (
         "inconsistent",
         Advice(
             "A name collides with a histogram or summary",
-            "Rename the family: NAME_count, NAME_sum and NAME_bucket belong to a histogram or summary called NAME.",
+            "Rename the family: `NAME_count`, `NAME_sum` and `NAME_bucket` belong to one that is called NAME.",
         ),
         part="collides with previously collected",
     ),
@@ -144,7 +144,7 @@ _TABLE: Final = (
         "inconsistent",
         Advice(
             "A label is not for jobs to give",
-            "Rename the label: le and quantile belong to histograms and summaries, and names that begin with two "
+            "Rename the label: `le` and `quantile` belong to histograms and summaries, and names that begin with two "
             "underscores to Prometheus.",
         ),
         part="label",
@@ -195,7 +195,7 @@ _TABLE: Final = (
         "limit",
         Advice(
             "Too much came at once",
-            "Let the job try again a little later, as Retry-After says. If that does not pass, spread the times at "
+            "Let the job try again a little later, as `Retry-After` says. If that does not pass, spread the times at "
             "which jobs push, or run more workers.",
         ),
         limits=_limits("connections", "waiting-requests", "buffered-bytes", "unread-bytes"),
@@ -206,7 +206,7 @@ _TABLE: Final = (
         Advice(
             "The format or compression is not known here",
             "Send text, OpenMetrics or delimited protobuf, as it is or compressed with gzip, zstd or framed snappy, "
-            "and say so in Content-Type and Content-Encoding.",
+            "and say so in `Content-Type` and `Content-Encoding`.",
         ),
     ),
     _Row(
@@ -218,11 +218,13 @@ _TABLE: Final = (
     ),
     _Row(
         "method_not_allowed",
-        Advice("The path takes no such request", "Push to /metrics/job/NAME, behind the route prefix if there is one."),
+        Advice(
+            "The path takes no such request", "Push to `/metrics/job/NAME`, behind the route prefix if there is one."
+        ),
     ),
     _Row(
         "not_found",
-        Advice("Nothing is at this path", "Push to /metrics/job/NAME, behind the route prefix if there is one."),
+        Advice("Nothing is at this path", "Push to `/metrics/job/NAME`, behind the route prefix if there is one."),
     ),
     _Row(
         "store_busy",

@@ -32,10 +32,13 @@ One blueprint, one module a page, one template a module. How to write a page:
        {{ seconds | duration }}   1 h 2 min, the exact seconds on hover
        {{ number | readable }}    1 234 or 5.68 M, the exact value on hover; a `Quantity` as argument gives it a unit
        {{ number | data_size }}   4.6 MB, the exact bytes on hover
+       {{ text | excerpt(100) }}  `text` and how many characters are `hidden`, with escapes for what cannot be seen
+       {{ text | with_code }}     what stands in backticks as code; for texts of our own
        {{ number | plural("group") }}  1 group, 2 groups (a second word for an odd plural)
 
-   ``{% import "macros.html" as ui %}`` gives `ui.labels(pairs)`, `ui.badge(text, kind)`, `ui.code(text, name)` (a block
-   with a copy button), `ui.table(name)` (a ``{% call %}`` around a table, which scrolls by itself on a phone).
+   ``{% import "macros.html" as ui %}`` gives `ui.labels(pairs)`, `ui.cut(text, most)` and `ui.told(reason)`, which cut
+   what is long and show what cannot be seen as escapes, `ui.badge(text, kind)`, `ui.code(text, name)` (a block with a
+   copy button), `ui.table(name)` (a ``{% call %}`` around a table, which scrolls by itself on a phone).
    What was pushed is put into ``<bdi>``, which keeps right-to-left text from turning its surroundings.
 
 5. The policy (`frame.POLICY`) runs no inline script and takes no inline style: no `style=`, no `onclick=`. Lengths in

@@ -9,13 +9,14 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
 
+from pushgateway.display import texts
 from pushgateway.errors import StoreError, WouldBlockError
 from pushgateway.web import responses
 from pushgateway.web.environ import Environ
 from pushgateway.web.handlers import services
 from pushgateway.web.ui import wording
 
-__all__ = ["POLICY", "bp", "page", "see", "url"]
+__all__ = ["POLICY", "base_url", "bp", "page", "see", "url"]
 
 bp = Blueprint("ui", "pushgateway.web")
 
@@ -75,6 +76,14 @@ def url(path: str, **query: str | int | None) -> str:
     return _root(request.environ) + path + (f"?{urlencode(given)}" if given else "")
 
 
+def base_url() -> str:
+    """Return the URL of this gateway for commands that a reader copies, without a slash at its end."""
+    config = services().config
+    if "://" in config.external_url:
+        return config.external_url.rstrip("/")
+    return request.host_url.rstrip("/") + config.route_prefix
+
+
 def _root(environ: Environ) -> str:
     """Return the way from the page that the browser sees up to the overview.
 
@@ -96,9 +105,11 @@ _FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "ago": _ago,
     "data_size": wording.data_size,
     "duration": wording.duration,
+    "excerpt": texts.excerpt,
     "moment": wording.moment,
     "plural": wording.plural,
     "readable": wording.readable,
+    "with_code": wording.with_code,
 }
 
 for _name, _filter in _FILTERS.items():

@@ -1,17 +1,134 @@
-"""How is the gateway, at a glance?"""
+"""How is the gateway, at a glance: what does it hold, what comes in, and who needs somebody to look?"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
 from flask import Response
 
+from pushgateway import grouping
+from pushgateway.activity import Activity, Pusher
+from pushgateway.config import Limits
+from pushgateway.display.curl import group_commands
+from pushgateway.display.quantities import Quantity, readable
+from pushgateway.model import GroupingKey, GroupPage, GroupQuery, GroupSort, GroupState, GroupSummary, Labels, Totals
 from pushgateway.web.handlers import services
-from pushgateway.web.ui.frame import bp, page
+from pushgateway.web.ui import charts
+from pushgateway.web.ui.frame import base_url, bp, page
 
 __all__ = ["overview"]
+
+STALE_SECONDS: Final = 26 * 3600
+"""When a group counts as stale here: a job that runs each night may run for two hours. The page of groups lets the
+reader choose."""
+
+_LISTED: Final = 5
+"""How many groups of a kind are shown; a link leads to all of them."""
+
+_RANKED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """How much of something is stored; `limit` is "" where there is none, `percent` how much of it is used."""
+
+    name: str
+    count: int
+    limit: str
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A group as the page lists it; `labels` has the job first, `path` is where its page is."""
+
+    labels: Labels
+    path: str
+    summary: GroupSummary
+
+
+@dataclass(frozen=True, slots=True)
+class _Pusher:
+    """A group with the push for which it is listed; `path` is "" if its labels are not known whole."""
+
+    labels: Labels
+    path: str
+    push: Pusher
 
 
 @bp.get("/")
 def overview() -> Response:
-    """Show how much is stored."""
+    """Show totals, the last hour, and the groups that somebody should know of."""
     at_hand = services()
-    return page("overview.html", totals=at_hand.store.totals(), started=at_hand.telemetry.started_at_seconds)
+    store, config, now = at_hand.store, at_hand.config, at_hand.clock()
+    totals = store.totals()
+    stale_before = now - STALE_SECONDS
+    failed = store.find_groups(GroupQuery(sort=GroupSort.FAILED, state=GroupState.FAILED, limit=_LISTED))
+    stale = store.find_groups(GroupQuery(state=GroupState.STALE, limit=_LISTED, stale_before_seconds=stale_before))
+    activity = at_hand.activity.recent(now)
+    return page(
+        "overview.html",
+        totals=totals,
+        stored=_stored(totals, config.limits),
+        uptime=now - at_hand.telemetry.started_at_seconds,
+        charts=_charts(activity),
+        minutes=tuple(reversed(activity.minutes)),
+        failed=failed,
+        failed_groups=_groups(failed, utf8_names=config.enable_utf8_names),
+        stale=stale,
+        stale_groups=_groups(stale, utf8_names=config.enable_utf8_names),
+        stale_seconds=STALE_SECONDS,
+        stale_text=readable(STALE_SECONDS, Quantity.SECONDS),
+        latest=_groups(store.find_groups(GroupQuery(limit=_LISTED)), utf8_names=config.enable_utf8_names),
+        slowest=_pushers(activity.slowest, utf8_names=config.enable_utf8_names),
+        largest=_pushers(activity.largest, utf8_names=config.enable_utf8_names),
+        web_config_problem=at_hand.web_config_problem(),
+        first_push=group_commands(base_url(), "job/my_first_job")[1].text,
+    )
+
+
+def _stored(totals: Totals, limits: Limits) -> tuple[_Stored, ...]:
+    pairs = (
+        ("Groups", totals.groups, limits.groups),
+        ("Families", totals.families, limits.families),
+        ("Series", totals.series, limits.series),
+    )
+    return tuple(
+        _Stored(name, count, readable(limit) if limit else "", charts.share(count, limit))
+        for name, count, limit in pairs
+    )
+
+
+def _charts(activity: Activity) -> tuple[charts.Chart, charts.Chart]:
+    pushes = [(one.at_seconds, one.pushes) for one in activity.minutes]
+    refusals = [(one.at_seconds, one.refusals) for one in activity.minutes]
+    return (
+        charts.columns("Pushes a minute", pushes, noun="pushes"),
+        charts.columns("Refusals a minute", refusals, noun="refusals"),
+    )
+
+
+def _groups(found: GroupPage, *, utf8_names: bool) -> list[_Group]:
+    rows = []
+    for summary in found.groups:
+        labels = tuple((name, value) for name, value in json.loads(summary.key))
+        rows.append(_Group(_job_first(labels), _path(labels, utf8_names=utf8_names), summary))
+    return rows
+
+
+def _pushers(pushers: Sequence[Pusher], *, utf8_names: bool) -> list[_Pusher]:
+    return [
+        _Pusher(_job_first(one.group), "" if one.cut else _path(one.group, utf8_names=utf8_names), one)
+        for one in pushers[:_RANKED]
+    ]
+
+
+def _path(labels: Labels, *, utf8_names: bool) -> str:
+    return "groups/" + grouping.readable_path(GroupingKey.of(labels), utf8_names=utf8_names)
+
+
+def _job_first(labels: Labels) -> Labels:
+    return tuple(sorted(labels, key=lambda label: label[0] != "job"))

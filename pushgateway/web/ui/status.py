@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from functools import cache
 from typing import Final
 
 from flask import Response, request
 
 from pushgateway import storage
-from pushgateway.config import OPTIONS, Config
+from pushgateway.config import OPTIONS, Config, load
+from pushgateway.display.quantities import readable
 from pushgateway.model import Totals, Wipe
 from pushgateway.values import bytes_text, go_duration, redact
 from pushgateway.web.handlers import services
@@ -48,14 +50,14 @@ class _Limit:
         name: As errors name it.
         value: With its unit; "none" where there is no limit.
         flag: What sets it, "" where nothing does.
-        used: How much of it is stored, None where that cannot be told.
+        used: How much of it is stored, "" where that cannot be told.
         percent: The same in percent.
     """
 
     name: str
     value: str
     flag: str
-    used: int | None
+    used: str
     percent: float
 
 
@@ -117,7 +119,14 @@ def _file_bytes(url: str) -> int:
 def _flags(config: Config) -> list[_Flag]:
     shown = [one for one in OPTIONS if not one.name.startswith(_LIMIT)]
     values = {one.name: config.flags.get(one.name, "") for one in shown}
-    return [_Flag(one.name, values[one.name], one.help, values[one.name] != one.default) for one in shown]
+    usual = _usual_flags()
+    return [_Flag(one.name, values[one.name], one.help, values[one.name] != usual[one.name]) for one in shown]
+
+
+@cache
+def _usual_flags() -> Mapping[str, str]:
+    """Return the flags of a gateway of which nothing was set, in the spelling that `Config` has."""
+    return load({}, {}).flags
 
 
 def _limits(config: Config, totals: Totals) -> Iterator[_Limit]:
@@ -129,7 +138,7 @@ def _limits(config: Config, totals: Totals) -> Iterator[_Limit]:
             name=name,
             value=_limit_text(name, value),
             flag=f"--{_LIMIT}{name}" if _LIMIT + name in flags else "",
-            used=used,
+            used="" if used is None else readable(used),
             percent=charts.share(used or 0, value),
         )
 
@@ -139,4 +148,4 @@ def _limit_text(name: str, value: float) -> str:
         return bytes_text(int(value))
     if name.endswith("-seconds"):
         return go_duration(Decimal(str(value)))
-    return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}") if value else "none"
+    return readable(value) if value else "none"

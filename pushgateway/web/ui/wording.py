@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pushgateway.display.quantities import Quantity, as_moment, exact
 from pushgateway.display.quantities import readable as readable_text
 
-__all__ = ["ago", "data_size", "duration", "moment", "plural", "readable"]
+__all__ = ["ago", "data_size", "duration", "moment", "plural", "readable", "with_code"]
 
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"))
 
@@ -56,6 +56,12 @@ def readable(value: float, quantity: Quantity = Quantity.NUMBER) -> Markup:
 def plural(count: int, word: str, several: str = "") -> Markup:
     """Return a number with its noun: `1 group`, `2 groups`."""
     return readable(count) + " " + (word if count == 1 else several or f"{word}s")
+
+
+def with_code(text: str) -> Markup:
+    """Return a text with what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _largest(seconds: float) -> str:

@@ -71,6 +71,11 @@ def test_nouns_follow_their_number() -> None:
     assert Page(wording.plural(2, "family", "families")).text == "2 families"
 
 
+def test_what_stands_in_backticks_is_code() -> None:
+    """Names and commands in a sentence are told apart from it, and escaped as everything is."""
+    assert wording.with_code("say `a<b` & go") == "say <code>a&lt;b</code> &amp; go"
+
+
 @pytest.mark.parametrize("made", [wording.moment, wording.duration, wording.readable, wording.data_size])
 def test_everything_is_markup(made: Callable[[float], Markup]) -> None:
     """Templates show it without escaping it again."""

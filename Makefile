@@ -7,7 +7,8 @@ LISTEN ?= 127.0.0.1:9091
 ARGS ?=
 BENCH ?= gateway
 FUZZ_SECONDS ?= 300
-SUITES := lint types layers unit contract sdk integration e2e browser project
+SOAK_SECONDS ?= 1800
+SUITES := lint types layers unit contract sdk integration reliability e2e browser project
 
 export PIP_CACHE_DIR := $(CURDIR)/.venv/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -26,7 +27,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n) env DEBIAN_FRONTEND=noni
 # An update that fails for one of several sources may still have brought what is needed.
 apt_install = { $(AS_ROOT) apt-get -qq update; $(AS_ROOT) apt-get -qq install --no-install-recommends --yes $(1); } >/dev/null 2>&1
 
-.PHONY: run test help lint format types layers unit contract sdk integration e2e browser project bench soak fuzz clean programs
+.PHONY: run test help lint format types layers unit contract sdk integration reliability e2e browser project bench soak fuzz clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -62,11 +63,11 @@ layers: .venv/.dev ## Check who imports whom
 unit project: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
 
-contract sdk integration e2e browser: .venv/.dev programs ## The same, for suites that need a running gateway or database
+contract sdk integration reliability e2e browser: .venv/.dev programs ## The same, for suites that need a running gateway or database
 	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
 
-soak: .venv/.dev programs ## Run the long forms of tests
-	@$(PYTEST) -m soak tests $(ARGS)
+soak: .venv/.dev programs ## Run the long forms of tests; mixed load for SOAK_SECONDS (1800)
+	@SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -m soak tests $(ARGS)
 
 fuzz: .venv/.dev programs ## Send damaged requests in all formats for FUZZ_SECONDS (300)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m soak tests/integration/test_fuzz.py $(ARGS)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import signal
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,53 +11,18 @@ import pytest
 
 from tests.counters import counters_directory
 from tests.harness import Gateway, poll
-
-NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
+from tests.mounts import Mounted, require_mounts, tmpfs
 
 
 @pytest.fixture(scope="module", autouse=True)
 def mounts() -> None:
-    """Skip where no file system can be mounted; root can, so with CI=true root fails."""
-    mount = [*NAMESPACE, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/mnt"]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False) if shutil.which("unshare") else None
-    if done is not None and done.returncode == 0:
-        return
-    reason = f"cannot mount a small file system: {done.stderr.strip() if done else 'no unshare'}"
-    if os.environ.get("CI") == "true" and os.geteuid() == 0:
-        pytest.fail(reason)
-    pytest.skip(reason)
+    """Skip where no file system can be mounted."""
+    require_mounts()
 
 
-class Cramped(Gateway):
-    """A gateway that sees a small file system where others see a large one; its database is elsewhere.
-
-    Args:
-        small: The directory on which it is mounted.
-        size: Of the file system, as mount takes it.
-        env: Environment variables.
-    """
-
-    def __init__(self, small: str, *, size: str, env: Mapping[str, str]) -> None:
-        super().__init__("--storage.url=sqlite:p.db", env=env)
-        self.small, self.size = small, size
-
-    def command(self) -> list[str]:
-        """The command line that mounts, and becomes the gateway."""
-        mount = f'mount -t tmpfs -o size={self.size} tmpfs {self.small} && exec "$@"'
-        return [*NAMESPACE, "sh", "-c", mount, "sh", *super().command()]
-
-    @property
-    def filling(self) -> Path:
-        """The file that takes all the room, seen from outside."""
-        return Path(f"/proc/{self.pid}/root{self.small}/filling")
-
-    def fill(self) -> None:
-        """Leave no byte free."""
-        with self.filling.open("wb", buffering=0) as file:
-            for size in (1 << 20, 1 << 12):
-                with contextlib.suppress(OSError):
-                    while True:
-                        file.write(bytes(size))
+def cramped(small: str, *, size: str, env: Mapping[str, str]) -> Mounted:
+    """A gateway that sees a small file system where others see a large one; its database is elsewhere."""
+    return Mounted(small, tmpfs(size), "--storage.url=sqlite:p.db", env=env)
 
 
 def requests(gateway: Gateway) -> float:
@@ -79,7 +41,7 @@ def push(gateway: Gateway, times: int) -> None:
 def test_a_full_disk_ends_nobody(where: str, tmp_path: Path) -> None:
     """Pushes are answered 200 by the same workers, and one that is killed is replaced; with room, all is counted."""
     small = str(tmp_path) if where == "TMPDIR" else where
-    with Cramped(small, size="9m", env={"TMPDIR": str(tmp_path)}) as gateway:
+    with cramped(small, size="9m", env={"TMPDIR": str(tmp_path)}) as gateway:
         poll(lambda: len(gateway.workers()) == 2, seconds=20, what="both workers")
         before = set(gateway.workers())
         gateway.fill()
@@ -104,7 +66,7 @@ def test_a_full_disk_ends_nobody(where: str, tmp_path: Path) -> None:
 
 def test_counters_without_room_in_memory(tmp_path: Path) -> None:
     """A gateway that finds too little memory at its start keeps its counters where temporary files go."""
-    with Cramped("/dev/shm", size="128k", env={"TMPDIR": str(tmp_path)}) as gateway:
+    with cramped("/dev/shm", size="128k", env={"TMPDIR": str(tmp_path)}) as gateway:
         push(gateway, 1)
         assert counters_directory(gateway).parent == tmp_path
         assert requests(gateway) == 1
@@ -112,6 +74,6 @@ def test_counters_without_room_in_memory(tmp_path: Path) -> None:
 
 def test_counters_without_any_room_but_the_database_s(tmp_path: Path) -> None:
     """A gateway without room in memory and for temporary files keeps its counters beside its database."""
-    with Cramped("/dev/shm", size="128k", env={"TMPDIR": "/dev/shm"}) as gateway:
+    with cramped("/dev/shm", size="128k", env={"TMPDIR": "/dev/shm"}) as gateway:
         push(gateway, 1)
         assert counters_directory(gateway).parent == gateway.directory

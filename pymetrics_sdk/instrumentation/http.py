@@ -6,14 +6,16 @@ a query or a message is never a label: the route is the framework's template or 
 
 from __future__ import annotations
 
+import re
 from contextvars import ContextVar
+from functools import lru_cache
 from time import perf_counter
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pymetrics_sdk import cells
-from pymetrics_sdk.cells import Definition, Scope, current_scope
+from pymetrics_sdk.cells import Cell, Definition, Scope, current_scope
 from pymetrics_sdk.errors import ConfigError
 from pymetrics_sdk.metrics import DEFAULT_BUCKETS
 from pymetrics_sdk.telemetry import count_internal_error
@@ -21,6 +23,7 @@ from pymetrics_sdk.telemetry import count_internal_error
 __all__ = ["ClientCall", "HttpCall", "ServerCall", "is_suppressed", "suppressed", "track_http"]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
+_ORIGIN = re.compile(r"[a-z]+://[^/?#]*")
 _PORTS = {"http": "80", "https": "443"}
 
 _CLIENT_LABELS = ("http_request_method", "server_address", "server_port")
@@ -87,7 +90,7 @@ class HttpCall:
         self._labels = labels
         self._error_from = error_from
         self._scope: Scope | None = None
-        self._open = False
+        self._under_way: Cell | None = None
         self._started = 0.0
 
     def begin(self) -> None:
@@ -95,8 +98,9 @@ class HttpCall:
         self._started = perf_counter()
         try:
             self._scope = current_scope()
-            cells.add(self._scope.family(self._active).cell(self._labels), 1.0)
-            self._open = True
+            under_way = self._scope.family(self._active).cell(self._labels)
+            cells.add(under_way, 1.0)
+            self._under_way = under_way
         except Exception:
             count_internal_error("measuring an HTTP call")
 
@@ -106,11 +110,11 @@ class HttpCall:
         Args:
             error: What ended it in place of a response.
         """
-        if not self._open or self._scope is None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is None or self._scope is None:
             return
-        self._open = False
         try:
-            cells.add(self._scope.family(self._active).cell(self._labels), -1.0)
+            cells.add(under_way, -1.0)
             labels = self._end_labels(str(self.status or ""), self._error_type(error))
             cells.observe(self._scope.family(self._seconds).cell(labels), perf_counter() - self._started)
         except Exception:
@@ -209,6 +213,13 @@ def _method(method: str) -> str:
 
 def _address(url: str) -> tuple[str, str]:
     """Return host and port of a URL; "" for what it does not say."""
+    origin = _ORIGIN.match(url)
+    return _parsed_address(url if origin is None else origin[0])
+
+
+# Without paths and queries, of which there is no end, a process knows few of them.
+@lru_cache(maxsize=256)
+def _parsed_address(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -220,3 +220,14 @@ def test_unknown_names_are_refused() -> None:
         instrument("reqests")
     with pytest.raises(ConfigError, match="kind"):
         track_http("GET", kind="both")  # type: ignore[arg-type]
+
+
+def test_a_request_that_began_before_a_fork_leaves_no_gauge_below_zero() -> None:
+    """The child starts from zero, so that what its parent counted as begun may not be taken off there."""
+    scope = cells.process_scope
+    exchange = track_http("GET", "http://forked/")
+    exchange.begin()
+    scope.forget()  # what a forked child does
+    exchange.end()
+    gauges = {family.definition.name: family.snapshot() for family in scope.families}
+    assert gauges["http_client_active_requests"] == []

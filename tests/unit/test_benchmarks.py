@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from tests.benchmarks.bench_gateway import BEGIN, END, put_in_place
 from tests.benchmarks.figures import Column, Figure, Row, Table, number, records
 from tests.benchmarks.plan import amount
 from tests.benchmarks.scenarios import pushes
@@ -86,3 +90,25 @@ def test_bodies_differ_in_their_values_alone() -> None:
         tuple(line.rpartition(b" ")[0] for line in BODY.splitlines() if line[:1] != b"#")
     }
     assert sum(line[:1] != b"#" for line in BODY.splitlines()) == 20
+
+
+def test_each_benchmark_is_on_the_page_of_performance() -> None:
+    """What BENCH takes is written down, and nothing else."""
+    root = Path(__file__).parents[2]
+    there = {path.stem.removeprefix("bench_") for path in root.glob("tests/benchmarks/bench_*.py")}
+    page = (root / "docs/explanation/performance.md").read_text()
+    section = page.partition("## Other benchmarks")[2].partition("\n## ")[0]
+    named = [
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(named) == sorted(there)
+
+
+def test_tables_are_put_between_the_marks_of_a_document(tmp_path: Path) -> None:
+    """The prose around them stays; a file without marks is written anew."""
+    document = tmp_path / "page.md"
+    document.write_text(f"before\n{BEGIN}old\n{END}after\n")
+    put_in_place(document, "| new |\n")
+    assert document.read_text() == f"before\n{BEGIN}\n| new |\n{END}after\n"
+    put_in_place(tmp_path / "other.md", "| new |\n")
+    assert (tmp_path / "other.md").read_text() == "| new |\n"

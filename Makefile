@@ -21,6 +21,9 @@ POSTGRES_LIBRARIES := libc-ares2 libevent-2.1-7 libicu72 libldap-2.5-0 libpq5 li
 PIP := .venv/bin/python -m pip install --quiet --constraint tests/constraints.txt
 # A test that hangs ends its suite, with the stacks of all threads; the longest takes about two minutes.
 PYTEST := .venv/bin/python -m pytest -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+# Tests wait more than they compute, for gateways and for time; more processes than that would get in each other's way.
+JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
+BESIDE := --numprocesses=$(JOBS) --dist=worksteal
 PINS := setup.cfg pyproject.toml tests/constraints.txt
 # Root's rights without a question: nothing to prepend as root, else sudo if it asks for no password.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n) env DEBIAN_FRONTEND=noninteractive
@@ -38,14 +41,14 @@ run: .venv/.gateway ## Start the gateway on LISTEN (127.0.0.1:9091), more flags 
 	@exec .venv/bin/python -m pushgateway --web.listen-address=$(LISTEN) $(ARGS)
 
 test: .venv/.dev programs ## Run every suite, then say which failed and how long each took
-	@failed=; report=; \
+	@failed=; report=; export FAILED_TESTS=$(CURDIR)/.venv/failed; rm -f $$FAILED_TESTS; \
 	for suite in $(SUITES); do \
 	    printf '\n=== %s\n' $$suite; begun=$$(date +%s); verdict=passed; \
 	    $(MAKE) --no-print-directory $$suite || { verdict=FAILED; failed="$$failed $$suite"; }; \
 	    report="$$report$$(printf '%-12s %s %4d s' $$suite $$verdict $$(($$(date +%s) - begun)))|"; \
 	done; \
 	printf '\n=== suites\n'; printf '%s' "$$report" | tr '|' '\n'; \
-	[ -z "$$failed" ] || { printf 'failed:%s\n' "$$failed"; exit 1; }
+	[ -z "$$failed" ] || { printf 'failed:%s\n' "$$failed"; cat $$FAILED_TESTS 2>/dev/null; exit 1; }
 
 lint: .venv/.dev ## Check style and format
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .
@@ -61,10 +64,16 @@ layers: .venv/.dev ## Check who imports whom
 	@.venv/bin/lint-imports --no-logo
 
 unit project: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
-	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
+	@$(PYTEST) $(BESIDE) -m "not soak" tests/$@ $(ARGS)
 
-contract sdk integration reliability e2e browser: .venv/.dev programs ## The same, for suites that need a running gateway or database
-	@$(PYTEST) -m "not soak" tests/$@ $(ARGS)
+contract browser: .venv/.dev programs ## The same, for suites that need a database or a browser
+	@$(PYTEST) $(BESIDE) -m "not soak" tests/$@ $(ARGS)
+
+# What measures time or memory is marked `alone` and runs by itself, when the others have ended. 5: no such test.
+sdk integration reliability e2e: .venv/.dev programs ## The same, for suites that need running gateways
+	@$(PYTEST) $(BESIDE) -m "not soak and not alone" tests/$@ $(ARGS); beside=$$?; \
+	$(PYTEST) -m "alone and not soak" tests/$@ $(ARGS); alone=$$?; \
+	case $$beside,$$alone in 0,0|0,5|5,0) ;; *) exit 1;; esac
 
 soak: .venv/.dev programs ## Run the long forms of tests; mixed load for SOAK_SECONDS (1800)
 	@SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -m soak tests $(ARGS)

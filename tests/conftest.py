@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -96,12 +98,25 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test by what it is given, but not by what gzip has made: that holds the time, and changes every second.
+
+    Processes that share a run of tests have to know each test by the same name.
+    """
+    return argname if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures that tests have recorded, and how many rows of the contract have held."""
+    """Print the figures that tests have recorded and how many rows of the contract have held; note what has failed."""
     properties = [pair for report in terminalreporter.stats.get("passed", []) for pair in report.user_properties]
     for name, value in properties:
         if name == "figure":
             terminalreporter.write_line(str(value))
+    if os.environ.get("FAILED_TESTS"):
+        # `make test` repeats them when all suites have ended.
+        failed = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])]
+        with Path(os.environ["FAILED_TESTS"]).open("a") as file:
+            file.writelines(f"{report.nodeid}\n" for report in failed)
     kinds = Counter(value for name, value in properties if name == "contract_row")
     if kinds:
         terminalreporter.write_line(

@@ -16,6 +16,8 @@ import pytest
 
 from tests.harness import Gateway, Reply, poll
 
+pytestmark = pytest.mark.alone
+
 LATENCY_SECONDS = 0.2
 """The design's own rule: health and scrapes answer within 200 ms while a writer holds the lock."""
 

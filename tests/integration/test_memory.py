@@ -21,6 +21,8 @@ from tests.benchmarks.bench_memory import largest, long_values, ordinary, short_
 from tests.harness import Gateway, processes
 from tests.memory import Watch
 
+pytestmark = pytest.mark.alone
+
 MEMORY_BYTES = 512_000_000
 LARGE_SECONDS = 100.0
 

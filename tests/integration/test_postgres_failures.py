@@ -163,6 +163,7 @@ def test_a_database_that_hangs(gateway: Gateway, proxy: Proxy, record_property: 
     assert_recovers(gateway, "hung", record_property)
 
 
+@pytest.mark.alone
 def test_health_is_answered_while_scrapes_wait(gateway: Gateway, server: Postgres, url: str) -> None:
     """When every thread for scrapes waits for the database, health is answered all the same."""
     statuses: list[int] = []

@@ -186,6 +186,7 @@ def test_a_commit_that_was_not_replicated_is_no_success() -> None:
         assert UNKNOWN_OUTCOME in store.unwritable_reason()
 
 
+@pytest.mark.alone
 def test_a_commit_that_waits_too_long_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that does not return in time is told as an unknown outcome."""
     monkeypatch.setattr(postgres, "_SHORT", Patience(0.5, 0.5, 0.5))
@@ -213,6 +214,7 @@ def waiting_for_a_standby(before: LiteralString = "SELECT 1") -> Iterator[tuple[
             yield url, store
 
 
+@pytest.mark.alone
 def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer is given up in time, and used again when it is back."""
     monkeypatch.setattr(postgres, "_SHORT", Patience(0.5, 0.5, 0.5))
@@ -252,6 +254,7 @@ def test_locks_are_not_waited_for_without_end(url: str, monkeypatch: pytest.Monk
         assert b"1" in store.families(Form.TEXT).families[0].bodies[0]
 
 
+@pytest.mark.alone
 def test_pushes_to_other_groups_do_not_wait(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one group is being written, others of its job are pushed to, new ones with known families too."""
     monkeypatch.setattr(postgres, "_SHORT", Patience.of(5.0, lock_seconds=0.1))

@@ -173,6 +173,7 @@ def test_reload_replaces_workers() -> None:
         assert gateway.terminate() == 0
 
 
+@pytest.mark.alone
 def test_killed_arbiter() -> None:
     """When the arbiter is killed, its workers end within a second and free the port, whatever they are doing."""
     with Gateway() as gateway, contextlib.ExitStack() as stack:
@@ -213,6 +214,7 @@ class StuckGateway(Gateway):
         return [sys.executable, "-c", import_server + SERVE_STUCK, f"127.0.0.1:{self.port}"]
 
 
+@pytest.mark.alone
 def test_killed_arbiter_of_a_stuck_worker() -> None:
     """When the arbiter is killed, a worker whose event loop is stuck ends as well."""
     with StuckGateway() as gateway, contextlib.ExitStack() as stack:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+import pytest
+
 from tests.harness import Gateway, poll
 from tests.memory import Watch, pss_bytes
 
@@ -114,6 +116,7 @@ def refusals(gateway: Gateway) -> dict[str, float]:
     return {line.label_map["limit"]: float(line.value) for line in found.lines}
 
 
+@pytest.mark.alone
 def test_slow_clients(record_property: Callable[[str, object], None]) -> None:
     """While thousands send and read a byte a second, others are served, and time ends the slow ones; none is kept."""
     label = b"v" * 50_000

@@ -37,6 +37,7 @@ def sqlite_locked(path: Path) -> Iterator[sqlite3.Connection]:
                 db.execute("ROLLBACK")
 
 
+@pytest.mark.alone
 def test_health_and_scrapes_while_sqlite_is_locked() -> None:
     """While pushes wait for SQLite's lock, health and scrapes answer at once, and the pushes are stored afterwards."""
     with Gateway() as gateway, ThreadPoolExecutor(8) as threads:

@@ -14,6 +14,8 @@ import pytest
 from tests.harness import Gateway, poll
 from tests.memory import pss_bytes
 
+pytestmark = pytest.mark.alone
+
 CONNECTIONS = 1_000
 PUSHES = 100
 BYTES_EACH = 32 << 10

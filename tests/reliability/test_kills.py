@@ -18,6 +18,8 @@ from tests.exposition import Exposition
 from tests.harness import Gateway, poll, processes
 from tests.load import Client, Load
 
+pytestmark = pytest.mark.alone
+
 WORKERS = 2
 LOAD_SECONDS = 0.7
 """The longest time of load before a kill; with start and checks a round takes 1.0 to 1.5 s."""

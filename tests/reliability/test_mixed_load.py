@@ -19,6 +19,8 @@ from tests.harness import Gateway
 from tests.load import Client, Load
 from tests.memory import pss_bytes
 
+pytestmark = pytest.mark.alone
+
 GROUPS = 60
 """Those of the small pushes; each is overwritten, and now and then deleted, again and again."""
 SHORT_SECONDS = 15.0

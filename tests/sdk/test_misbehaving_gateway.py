@@ -11,6 +11,8 @@ import pytest
 
 from tests.sdk.support import Behaviour, ScriptedGateway, black_hole, drip, reply, reset, run_child, stall
 
+pytestmark = pytest.mark.alone
+
 DEADLINE_SECONDS = 1.0
 
 JOB = """

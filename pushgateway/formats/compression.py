@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple, Protocol
 
 import cramjam
 from isal import isal_zlib
@@ -31,7 +31,7 @@ else:
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats import ContentEncoding
 
-__all__ = ["compress", "decompress"]
+__all__ = ["Member", "compress", "decompress", "pack", "unpack"]
 
 _CHUNK_BYTES: Final = 1 << 14
 """How much a decompressor is given at a time. It copies what follows the end of a member, so a body of many small
@@ -55,6 +55,9 @@ _LEAST_MEMBER_BYTES: Final = 1 << 10
 _LEAST_CHUNK_BYTES: Final = 1 << 7
 """As how much a member counts that inflates to less, and a chunk of snappy: nothing at all takes 1 us (gzip, snappy) to
 12 us (zstd), and two million of them fit into a body. The last one, which often is the only one, counts as it is."""
+
+_MEMBER_BYTES: Final = 1 << 18
+"""From which size on a member is as small as in one piece with all others; of 64 KiB they come to 4 % more."""
 
 _EOF: Final = "unexpected EOF"
 
@@ -223,3 +226,42 @@ def compress(data: bytes, encoding: ContentEncoding) -> bytes:
     if encoding == "zstd":
         return zstd.compress(data, level=1)
     return data
+
+
+class Member(NamedTuple):
+    """A gzip member or a frame of zstd: `data` is what `size_bytes` bytes have been compressed to."""
+
+    data: bytes
+    size_bytes: int
+
+
+def pack(parts: Iterable[bytes], packing: ContentEncoding) -> list[Member]:
+    """Compress what follows one another, so that the members do, too.
+
+    Args:
+        parts: The bytes; each is let go of before the next is asked for, but small ones share a member.
+        packing: ``gzip`` or ``zstd``.
+    """
+    members: list[Member] = []
+    pending: list[bytes] = []
+    room = _MEMBER_BYTES
+    for part in parts:
+        pending.append(part)
+        room -= len(part)
+        if room <= 0:
+            members.append(_member(pending, packing))
+            pending.clear()
+            room = _MEMBER_BYTES
+    if pending:
+        members.append(_member(pending, packing))
+    return members
+
+
+def _member(parts: list[bytes], packing: ContentEncoding) -> Member:
+    data = b"".join(parts)
+    return Member(compress(data, packing), len(data))
+
+
+def unpack(member: Member) -> bytes:
+    """Return what was compressed with gzip by `pack`."""
+    return isal_zlib.decompress(member.data, wbits=_GZIP_FORMAT, bufsize=member.size_bytes)

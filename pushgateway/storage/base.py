@@ -49,12 +49,16 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Hashable, Sequence
+from typing import Final, Protocol, TypeAlias
 
 from pushgateway.model import Change, Form, GroupContents, GroupPage, GroupQuery, Snapshot, Totals
 
-__all__ = ["UNKNOWN_OUTCOME", "Store", "Ticket"]
+__all__ = ["UNKNOWN_OUTCOME", "Store", "Ticket", "Version"]
+
+Version: TypeAlias = Hashable
+"""What tells one state of a store from all others; means something to the store that returned it, and is compared only
+for being equal."""
 
 UNKNOWN_OUTCOME: Final = "whether the change was stored is unknown"
 """Part of the reason of a `StoreUnwritableError` where the change may have been stored all the same."""
@@ -136,6 +140,14 @@ class Store(Protocol):
 
         Raises:
             StoreUnreadableError: The database is damaged, gone or closed.
+        """
+
+    def version(self) -> Version | None:
+        """Return which state of the store this is, at the cost of one look-up.
+
+        While equal versions are returned, `families` and `groups` return the same: nothing has changed from before the
+        first of these calls until the last one has begun. None if that cannot be told, or the store cannot be read,
+        which whoever reads it then is told.
         """
 
     def groups(self) -> Sequence[GroupContents]:

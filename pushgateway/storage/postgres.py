@@ -46,7 +46,7 @@ from pushgateway.model import (
     Totals,
     Wipe,
 )
-from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket
+from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket, Version
 from pushgateway.storage.checks import OwnFamilies, Rules
 from pushgateway.storage.postgres_connections import Connections, Link, Patience, Transaction
 from pushgateway.storage.postgres_errors import (
@@ -221,6 +221,10 @@ class PostgresStore:
     def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return one consistent state of everything; see `base.Store`."""
         return self._read(lambda transaction: read_snapshot(transaction, form, legacy_only=legacy_only), _LONG)
+
+    def version(self) -> Version | None:
+        """Tell that the version is not known; see `base.Store`."""
+        return None
 
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""

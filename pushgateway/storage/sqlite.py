@@ -31,7 +31,7 @@ from pushgateway.errors import (
 )
 from pushgateway.limits import Limits
 from pushgateway.model import Change, Form, GroupContents, GroupPage, GroupQuery, MetricType, Snapshot, Totals
-from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket
+from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket, Version
 from pushgateway.storage.checks import OwnFamilies, Rules
 from pushgateway.storage.sqlite_errors import FAILURES, Doing, translate
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
@@ -100,6 +100,13 @@ class SqliteStore:
     def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return one consistent state of everything; see `base.Store`."""
         return self._read_state(lambda db: read_snapshot(db, form, legacy_only=legacy_only))
+
+    def version(self) -> Version | None:
+        """Return which state of the store this is; see `base.Store`."""
+        try:
+            return self._read(lambda handles: handles.version(), may_wait=True)
+        except StoreUnreadableError:
+            return None
 
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import quote
@@ -91,6 +91,7 @@ class Handles:
         self._idle: list[sqlite3.Connection] = []
         self._returned = threading.Condition()
         self._pinging = threading.Lock()
+        self._serial = object()  # equal to nothing else: another file, opened later, counts from the start
         self._users = 0
         self._retired = False
         try:
@@ -154,6 +155,19 @@ class Handles:
         """
         with self._pinging:
             self._pinger.execute("SELECT key FROM groups LIMIT 1").fetchone()
+
+    def version(self) -> Hashable:
+        """Return what differs from all that was returned before once anybody has committed anything.
+
+        SQLite counts for each connection how often it has found the database changed by others, and the connection of
+        pings changes nothing itself. The count is not written anywhere: a column of ours, which every change would set,
+        would be one page more for each push.
+
+        Raises:
+            sqlite3.Error: It cannot be read.
+        """
+        with self._pinging:
+            return self._serial, self._pinger.execute("PRAGMA data_version").fetchone()[0]
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:

@@ -27,6 +27,7 @@ from pushgateway.web.answers import Refused
 from pushgateway.web.diagnosis import Diagnosis
 from pushgateway.web.environ import PUSHES, seconds_since_begin
 from pushgateway.web.handlers import Services
+from pushgateway.web.kept import Kept
 from pushgateway.web.routing import Adapter, Table
 
 __all__ = ["Gateway", "create_app"]
@@ -107,6 +108,7 @@ def create_app(
         clock=clock,
         quit_gateway=quit_gateway,
         scrapes=LargeTurns(large_bytes=_LARGE_SCRAPE_BYTES),
+        kept=Kept(),
         failures=ring,
         activity=board,
         diagnosis=app.diagnosis,

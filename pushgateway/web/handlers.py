@@ -17,6 +17,7 @@ from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
 from pushgateway.web.diagnosis import Diagnosis
 from pushgateway.web.environ import Environ
+from pushgateway.web.kept import Kept
 
 __all__ = ["Services", "services"]
 
@@ -32,6 +33,7 @@ class Services:
         clock: Unix time in seconds.
         quit_gateway: Starts the graceful stop and returns at once.
         scrapes: The turns of scrapes, which hold all that is stored.
+        kept: What scrapes may show again.
         failures: The pushes that were refused lately.
         activity: What was pushed lately, and by whom.
         diagnosis: Is told what becomes of requests.
@@ -45,6 +47,7 @@ class Services:
     clock: Callable[[], float]
     quit_gateway: Callable[[], None]
     scrapes: LargeTurns
+    kept: Kept
     failures: FailureRing
     activity: ActivityBoard
     diagnosis: Diagnosis

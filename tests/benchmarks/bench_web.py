@@ -44,6 +44,9 @@ class NoStore:
         """Return the snapshot."""
         return self.snapshot
 
+    def version(self) -> None:
+        """Tell nothing."""
+
     def groups(self) -> tuple[GroupContents, ...]:
         """Return nothing."""
         return ()

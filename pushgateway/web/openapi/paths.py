@@ -221,12 +221,15 @@ _BINARY: Final[Json] = {"description": "io.prometheus.client.MetricFamily messag
 
 
 def _scrape(config: Config) -> Json:
-    parameter = {
-        "name": "Accept-Encoding",
-        "in": "header",
-        "description": "gzip and zstd are offered.",
-        "schema": {"type": "string"},
+    described = {
+        "Accept-Encoding": "gzip and zstd are offered.",
+        "If-None-Match": "The ETag of a scrape: while it holds, the answer is 304.",
     }
+    parameters = [
+        {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+        for name, description in described.items()
+    ]
+    tag = {"ETag": {"description": "Weak; of all but the gateway's own metrics.", "schema": {"type": "string"}}}
     text = {"schema": {"type": "string"}, "example": _EXAMPLE.replace(" 1.5", '{instance="",job="backup"} 1.5')}
     schemas = {ExpositionFormat.TEXT: text} | {one: {"schema": _OPENMETRICS} for one in OPENMETRICS_FORMATS}
     content = {
@@ -238,9 +241,12 @@ def _scrape(config: Config) -> Json:
         "getMetrics",
         "Tell everything to Prometheus",
         "read",
-        parameters=[parameter],
+        parameters=parameters,
         responses={
-            200: response("The exposition, in the format that Accept asks for; text if it asks for none.", content)
+            200: response(
+                "The exposition, in the format that Accept asks for; text if it asks for none.", content, tag
+            ),
+            304: response("Nothing has been stored since.", headers=tag),
         },
     )
 

@@ -31,7 +31,7 @@ from pushgateway.model import (
     Totals,
     Wipe,
 )
-from pushgateway.storage.base import Store, Ticket
+from pushgateway.storage.base import Store, Ticket, Version
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import Gateway, create_app
 from tests.contract.listing import listed, summary
@@ -55,6 +55,7 @@ class MemoryStore:
         write_error: What `apply` raises; None applies.
         read_error: Why reads fail; "" reads.
         unwritable: What `unwritable_reason` says.
+        versioned: Whether `version` tells the number of changes; else None.
         contested: What a snapshot's `contested` holds.
         many_helps: What a snapshot's `many_helps` holds.
         changes: Every change asked for with its ticket, applied or not.
@@ -66,6 +67,7 @@ class MemoryStore:
         self.write_error: StoreError | Exception | None = None
         self.read_error = ""
         self.unwritable = ""
+        self.versioned = False
         self.many_helps: Sequence[str] = ()
         self.contested: Sequence[FamilyBlock] = ()
         self.changes: list[tuple[Change, Ticket | None]] = []
@@ -101,6 +103,10 @@ class MemoryStore:
             bodies = [one.text if form is Form.TEXT else one.metrics for one in found]
             views.append(FamilyView(name, found[0].type, found[0].help, bodies, found[0].unit))
         return Snapshot(views, [one.group for one in self.groups()], self.contested, self.many_helps)
+
+    def version(self) -> Version | None:
+        """Count changes, if `versioned`; each change may have been applied, or a test may have set anything."""
+        return len(self.changes) if self.versioned else None
 
     def groups(self) -> Sequence[GroupContents]:
         """Return everything, a group at a time."""

@@ -3,14 +3,18 @@ from __future__ import annotations
 import gzip
 import shutil
 import subprocess
+from dataclasses import replace
 
 import cramjam
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from pushgateway.formats import protobuf
+from pushgateway.formats import Exposition, ExpositionFormat, protobuf
 from pushgateway.formats.protobuf import encode_metrics
-from pushgateway.model import FamilyBlock, GroupingKey, MetricFamily, MetricType, Sample
+from pushgateway.model import FamilyBlock, FamilyView, Form, GroupingKey, MetricFamily, MetricType, Sample, Snapshot
+from pushgateway.names import Escaping
+from pushgateway.web.exposition import Finished, finish
+from pushgateway.web.kept import Kept
 from tests.unit.web.fakes import NOW, Site
 
 
@@ -175,3 +179,137 @@ def test_promtool_has_nothing_to_say_of_our_own_families(site: Site) -> None:
         ["promtool", "check", "metrics"], input=site.get("/metrics").data, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.fixture
+def counted(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[Form]:
+    """The forms in which the store of the site, which tells its versions, has been read."""
+    site.store.versioned = True
+    reads: list[Form] = []
+    families = site.store.families
+
+    def count(form: Form, *, legacy_only: bool = False) -> Snapshot:
+        reads.append(form)
+        return families(form, legacy_only=legacy_only)
+
+    monkeypatch.setattr(site.store, "families", count)
+    return reads
+
+
+def without_own(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith(("process_", "pushgateway_"))]
+
+
+@pytest.mark.parametrize("accepted", ["identity", "gzip", "zstd"])
+def test_a_scrape_that_finds_nothing_changed_reads_nothing(site: Site, counted: list[Form], accepted: str) -> None:
+    """The store is read once for all scrapes of one version, and again after a push, a refusal, a deletion, a wipe."""
+    headers = {"Accept-Encoding": accepted}
+
+    def scrape() -> list[str]:
+        data = site.get("/metrics", headers=headers).data
+        decoders = {
+            "gzip": gzip.decompress,
+            "zstd": lambda data: bytes(cramjam.zstd.decompress(data)),
+            "identity": bytes,
+        }
+        return without_own(decoders[accepted](data).decode())
+
+    for reads, change in enumerate(
+        [
+            lambda: site.push("job/a"),
+            lambda: site.push("job/b", b"process_max_fds 5\n"),
+            lambda: site.push("job/a", b"x 1\nx 1\n"),
+            lambda: site.request("DELETE", "/metrics/job/a"),
+            lambda: site.request("PUT", "/api/v1/admin/wipe"),
+        ]
+    ):
+        site.now += 1
+        change()
+        first, again = scrape(), scrape()
+        assert first == again == without_own(site.get("/metrics").text)
+        assert len(counted) == (reads + 1 if accepted != "zstd" else 2 * reads + 2)
+
+
+def test_own_families_are_of_the_moment(site: Site, counted: list[Form]) -> None:
+    """What is kept holds nothing of the gateway's own families, nor of what was pushed under their names."""
+    site.push("job/a", b"# TYPE pushgateway_http_requests_total counter\npushgateway_http_requests_total 7\n")
+    before = site.get("/metrics").text
+    site.get("/-/healthy")
+    after = site.get("/metrics").text
+    assert len(counted) == 1
+    assert before != after
+    for text in (before, after):
+        assert text.count("# TYPE pushgateway_http_requests_total counter\n") == 1
+        assert 'pushgateway_http_requests_total{instance="",job="a"} 7\n' in text
+    assert 'handler="healthy"' not in before
+    assert 'handler="healthy"' in after
+
+
+def test_each_format_is_kept_for_itself(site: Site, counted: list[Form]) -> None:
+    """Who asks for protobuf, or for names as they are, never gets what was kept for another."""
+    site.push("job/a")
+    accepts = [
+        "text/plain",
+        "text/plain;escaping=allow-utf-8",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+    ]
+    first = [site.get("/metrics", headers={"Accept": accept}) for accept in accepts]
+    again = [site.get("/metrics", headers={"Accept": accept}) for accept in accepts]
+    assert counted == [Form.TEXT, Form.TEXT, Form.METRICS]
+    assert [reply.content_type for reply in first] == [reply.content_type for reply in again]
+    assert len({reply.headers["ETag"] for reply in first}) == 3
+
+
+def test_who_has_the_state_already_is_told_so(site: Site, counted: list[Form]) -> None:
+    """The weak ETag stays until something is stored; with it in If-None-Match the answer is 304 and no body."""
+    site.push("job/a")
+    tag = site.get("/metrics").headers["ETag"]
+    assert tag.startswith('W/"')
+    assert site.get("/metrics").headers["ETag"] == tag
+    reply = site.get("/metrics", headers={"If-None-Match": f'"other", {tag}'})
+    assert (reply.status_code, reply.data, reply.headers["ETag"]) == (304, b"", tag)
+    assert "Content-Type" not in reply.headers
+    site.push("job/a", b"x 2\n")
+    reply = site.get("/metrics", headers={"If-None-Match": tag})
+    assert reply.status_code == 200
+    assert reply.headers["ETag"] != tag
+
+
+def test_the_tag_is_of_the_contents(site: Site, counted: list[Form]) -> None:
+    """Workers and replicas give equal contents equal tags, each encoding its own; a state that returns has its tag."""
+    site.push("job/a")
+    tag = site.get("/metrics").headers["ETag"]
+    site.push("job/a", b"x 2\n")
+    site.push("job/a")
+    assert site.get("/metrics").headers["ETag"] == tag
+    assert site.get("/metrics", headers={"Accept-Encoding": "gzip"}).headers["ETag"] != tag
+
+
+def test_a_store_that_cannot_tell_its_version_is_read_each_time(site: Site, counted: list[Form]) -> None:
+    """Without a version nothing is kept."""
+    site.store.versioned = False
+    site.push("job/a")
+    site.get("/metrics")
+    site.get("/metrics")
+    assert len(counted) == 2
+
+
+def test_what_is_too_large_is_not_kept(finished: Finished) -> None:
+    """Beyond the room nothing is kept; what is kept makes room for what comes, the oldest first."""
+    kept = Kept(most_bytes=finished.held_bytes * 2)
+    asked = [replace(finished, asked=finished.asked._replace(escaping=one)) for one in Escaping]
+    for one in asked[:3]:
+        kept.keep(one, "gzip", 1)
+    assert [kept.find(one.asked, "gzip", 1) for one in asked[:3]] == [None, asked[1], asked[2]]
+    kept.keep(replace(finished, held_bytes=finished.held_bytes * 3), "zstd", 1)
+    assert kept.find(finished.asked, "zstd", 1) is None
+    kept.keep(finished, "zstd", 2)
+    assert kept.find(asked[1].asked, "gzip", 1) is None
+    assert kept.find(finished.asked, "zstd", 2) is finished
+
+
+@pytest.fixture
+def finished() -> Finished:
+    """What a small store comes to."""
+    view = FamilyView("x", MetricType.GAUGE, "", [b"x 1\n"])
+    return finish(Exposition(ExpositionFormat.TEXT, Escaping.UNDERSCORES), Snapshot([view], [], []), packing="gzip")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pushgateway.storage import StatusBoard, Store, open_store, prepare_store
 from pushgateway.telemetry import Telemetry
@@ -119,3 +122,46 @@ def test_what_was_pushed_survives_the_application(make_site: Callable[..., Site]
     """Another application over the same database answers the same."""
     make_site().push("job/a", b"# HELP x An x.\n# TYPE x counter\nx 1\n")
     assert "# HELP x An x.\n# TYPE x counter\nx{" in make_site().get("/metrics").text
+
+
+STEPS: dict[str, Callable[[Site], object]] = {
+    "push": lambda site: site.push("job/a", b"x %d\n" % site.now),
+    "replace": lambda site: site.push("job/a", b"y %d\n" % site.now, method="PUT"),
+    "push of our own": lambda site: site.push("job/a/l/v", b"process_max_fds %d\n" % site.now),
+    "push the same": lambda site: site.push("job/b", b"# HELP x Mine.\nx 1\n"),
+    "empty push": lambda site: site.push("job/b", b""),
+    "refused push": lambda site: site.push("job/b", b"# TYPE x counter\nx 1\n"),
+    "contradictory push": lambda site: site.push("job/c", b"x 1\nx 1\n"),
+    "malformed push": lambda site: site.push("job/c", b"x\n"),
+    "delete": lambda site: site.request("DELETE", "/metrics/job/a"),
+    "wipe": lambda site: site.request("PUT", "/api/v1/admin/wipe"),
+    "nothing": lambda site: None,
+}
+ACCEPTS = (
+    "text/plain",
+    "text/plain;escaping=allow-utf-8",
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=compact-text",
+    "application/openmetrics-text",
+)
+
+
+def stored_part(site: Site, accept: str) -> list[str]:
+    """What a scrape shows, as people read it, but for the gateway's own families."""
+    text = site.get("/metrics", headers={"Accept": accept}).text
+    own = re.compile(r"(# \w+ |name: \")?(process|pushgateway)_")
+    return [line for line in text.splitlines() if not own.match(line) or "job" in line]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.booleans()), max_size=12))
+def test_no_scrape_is_stale(make_site: Callable[..., Site], history: list[tuple[str, bool]]) -> None:
+    """Whatever two workers do, each of them shows at once, in every format, what one that keeps nothing would show."""
+    workers = [make_site(enable_admin_api=True, enable_openmetrics=True) for _ in range(2)]
+    STEPS["wipe"](workers[0])
+    for at, (step, second) in enumerate(history):
+        workers[second].now = 1_700_000_000 + at // 2
+        STEPS[step](workers[second])
+        fresh = make_site(enable_openmetrics=True)
+        for accept in ACCEPTS:
+            expected = stored_part(fresh, accept)
+            assert [stored_part(worker, accept) for worker in workers] == [expected, expected]

@@ -1,0 +1,59 @@
+"""Which expositions are kept until something is stored?
+
+Each worker keeps its own, compressed. Shared memory for all workers was rejected: versions of SQLite's are a
+connection's own, and what is kept is a twentieth of what is exposed.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final, NamedTuple
+
+from pushgateway.formats import ContentEncoding, Exposition
+from pushgateway.storage.base import Version
+from pushgateway.web.exposition import Finished
+
+__all__ = ["Kept"]
+
+_MOST_BYTES: Final = 16 << 20
+"""Compressed. 200 000 samples of a usual kind take 1 MB in text; a scraper that asks for two formats has both kept."""
+
+
+class _Entry(NamedTuple):
+    version: Version
+    finished: Finished
+
+
+class Kept:
+    """Finished expositions of one version of what is stored; all threads may use it.
+
+    Args:
+        most_bytes: How much is kept in all.
+    """
+
+    def __init__(self, *, most_bytes: int = _MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._entries: dict[tuple[Exposition, ContentEncoding], _Entry] = {}
+
+    def find(self, asked: Exposition, packing: ContentEncoding, version: Version | None) -> Finished | None:
+        """Return what was made of this version; None if nothing was, or nobody knows the version."""
+        entry = self._entries.get((asked, packing))
+        return entry.finished if entry is not None and entry.version == version else None
+
+    def keep(self, finished: Finished, packing: ContentEncoding, version: Version | None) -> None:
+        """Keep an exposition for as long as the version stays; what there is of another version goes.
+
+        Args:
+            finished: The exposition.
+            packing: How it is packed.
+            version: The version of the store before it was read; None keeps nothing.
+        """
+        if version is None or finished.held_bytes > self._most_bytes:
+            return
+        with self._lock:
+            others = {asked: one for asked, one in self._entries.items() if one.version == version}
+            others.pop((finished.asked, packing), None)
+            while sum(one.finished.held_bytes for one in others.values()) + finished.held_bytes > self._most_bytes:
+                del others[next(iter(others))]
+            self._entries = {**others, (finished.asked, packing): _Entry(version, finished)}

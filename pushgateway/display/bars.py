@@ -43,7 +43,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """A histogram drawn: `buckets` is how many it has, of which `joined` (1 or more) make a bar."""
+    """A histogram drawn: `buckets` is how many it has, of which `joined` (1 or more) make a bar.
+
+    Empty ones at its ends are a single bar on each side, however many they are, and count as one in `buckets`.
+    """
 
     bars: tuple[Bar, ...]
     buckets: int
@@ -57,7 +60,7 @@ def draw(histogram: Histogram, *, most: int = MOST_BARS) -> Bars:
         histogram: Its native side is drawn if it has one, without empty buckets; else its classic ones.
         most: How many bars there may be; where there are more buckets, neighbours are joined.
     """
-    buckets = _native(histogram) if histogram.native is not None else _classic(histogram)
+    buckets = _native(histogram) if histogram.native is not None else _with_short_ends(_classic(histogram))
     joined = max(1, -(-len(buckets) // most))
     parts = [buckets[at : at + joined] for at in range(0, len(buckets), joined)]
     sums = [sum(count for _, _, count in part) for part in parts]
@@ -82,6 +85,15 @@ def _classic(histogram: Histogram) -> Sequence[tuple[float, float, float]]:
         found.append((lower, upper, count - below if math.isfinite(below) else 0.0))
         lower, below = upper, count
     return found
+
+
+def _with_short_ends(buckets: Sequence[tuple[float, float, float]]) -> Sequence[tuple[float, float, float]]:
+    """Join the empty buckets before the first one with anything in it, and those behind the last one."""
+    filled = [index for index, (_, _, count) in enumerate(buckets) if count]
+    first, last = (filled[0], filled[-1]) if filled else (len(buckets), len(buckets))
+    ends = (buckets[:first], buckets[last + 1 :])
+    before, behind = ([(end[0][0], end[-1][1], 0.0)] if end else [] for end in ends)
+    return [*before, *buckets[first : last + 1], *behind]
 
 
 def _part(count: float, whole: float) -> float:

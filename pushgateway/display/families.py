@@ -58,7 +58,7 @@ class SeriesView:
     """One series.
 
     Attributes:
-        labels: Those that are not the group's; the first ones of many.
+        labels: Those that are not the group's and not empty; the first ones of many.
         hidden_labels: How many more there are.
         cells: The values of the labels in the columns of the family; None where there is no such label.
         value: Of a counter, gauge or untyped series.
@@ -88,6 +88,10 @@ class SeriesView:
     created_seconds: float | None = None
     marks: tuple[MarkView, ...] = ()
     hidden_marks: int = 0
+
+    def quantile(self, share: float) -> float | None:
+        """Return one of the quantiles, None if the series has no such."""
+        return dict(self.quantiles).get(share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,11 @@ class FamilyView:
         """The only series of a family that has a value and no labels of its own; it needs no table."""
         only = self.series[0] if self.total == len(self.series) == 1 else None
         return only if only and only.value is not None and not only.labels else None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any series has labels of its own."""
+        return any(one.labels for one in self.series)
 
     @property
     def timed(self) -> bool:
@@ -188,7 +197,8 @@ def view_family(block: FamilyBlock, shared: Labels, *, start: int, most: int, ro
 
 
 def _own_labels(labels: Labels, shared: Labels) -> Labels:
-    return tuple(pair for pair in labels if pair not in shared)
+    """Return what tells a series from the others of the group; an empty label is the same as none."""
+    return tuple(pair for pair in labels if pair[1] and pair not in shared)
 
 
 def _view_series(metric: Metric, labels: Labels, columns: Sequence[str]) -> SeriesView:

@@ -189,7 +189,7 @@ class _Facts:
     def total(self, name: str) -> float | None:
         """Return the sum over all series of a family; None if it has none."""
         found = [sample.value for sample in self._families.get(name, ()) if math.isfinite(sample.value)]
-        return math.fsum(found) if found else None
+        return sum(found) if found else None
 
     def info(self) -> Labels:
         """Return the labels of the family that says where and what the run was."""
@@ -253,7 +253,7 @@ def _meters(parts: Iterable[tuple[str, float]], quantity: Quantity) -> tuple[Met
     found = list(parts)[:_MOST_METERS]
     largest = max((value for _, value in found), default=0.0)
     return tuple(
-        Meter(_cut(name), value, quantity, round(100 * max(0.0, value) / largest, 1) if largest > 0 else 0.0)
+        Meter(_cut(name), value, quantity, round(100 * (max(0.0, value) / largest), 1) if largest > 0 else 0.0)
         for name, value in found
     )
 

@@ -30,8 +30,8 @@ class Quantity(enum.Enum):
 
 _PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
-_WHOLE_DIGITS: Final = 100_000
-"""Whole numbers below it are short enough to be shown as they are."""
+_WHOLE_DIGITS: Final = 1_000_000
+"""Numbers from 1000 to here are short enough to be shown as whole ones: 184 633 says more than 185 k."""
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -108,8 +108,8 @@ def exact(value: float) -> str:
 def _scaled(value: float, unit: str) -> str:
     """Write a number with a prefix of the SI; tiny ones, and those beyond all prefixes, with an exponent."""
     size = abs(value)
-    if size < _WHOLE_DIGITS and value == int(value) and not (unit and size >= 1000):
-        return _joined(f"{int(value):,}".replace(",", " "), unit)
+    if value == 0 or (not unit and 999.5 <= size < _WHOLE_DIGITS - 0.5):
+        return _joined(f"{round(value):,}".replace(",", " "), unit)
     power = 0
     while power + 1 < len(_PREFIXES) and abs(_rounded(value / 1000**power)) >= 1000:
         power += 1

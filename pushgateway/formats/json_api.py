@@ -93,6 +93,19 @@ def render_groups(groups: Iterable[GroupContents], *, zone: tzinfo | None = None
     return _success("[" + ",".join(_dump(_group(contents, zone)) for contents in groups) + "]")
 
 
+def render_group(contents: GroupContents, *, zone: tzinfo | None = None) -> bytes:
+    """Render the body of ``/api/v1/groups/...``: one group, as in `render_groups`.
+
+    Args:
+        contents: As a store returns it.
+        zone: The zone of times; None is the process' local zone.
+
+    Raises:
+        google.protobuf.message.DecodeError: A stored body is damaged.
+    """
+    return _success(_dump(_group(contents, zone)))
+
+
 def render_failures(failures: Iterable[Failure]) -> bytes:
     """Render the body of ``/api/v1/failures``, whose numbers are numbers.
 

@@ -10,15 +10,18 @@ import re
 from typing import Final
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
 
+from pushgateway.display.raw import render_exposition
 from pushgateway.errors import RequestError
 from pushgateway.failures import CAPACITY
-from pushgateway.formats import json_api
+from pushgateway.formats import ExpositionFormat, json_api
 from pushgateway.model import Wipe
 from pushgateway.values import shown
 from pushgateway.web import responses
 from pushgateway.web.handlers import services
 from pushgateway.web.queries import asked_groups
+from pushgateway.web.stored import find_group
 
 __all__ = ["bp"]
 
@@ -76,6 +79,24 @@ def groups() -> Response:
     at_hand = services()
     query = asked_groups(request.args, now_seconds=at_hand.clock())
     return _json(json_api.render_group_page(at_hand.store.find_groups(query)))
+
+
+@bp.get("/api/v1/groups/<path:rest>", provide_automatic_options=False)
+def group() -> Response:
+    """Tell what a scrape says of one group, in text, or as JSON what /api/v1/metrics says of it."""
+    at_hand = services()
+    with at_hand.scrapes.turn():
+        path = request.environ["pushgateway.path"].removeprefix("/api/v1/groups/")
+        _, contents = find_group(at_hand, path)
+        if contents is None:
+            raise NotFound
+        if "application/json" in request.headers.get("Accept", ""):
+            return _json(json_api.render_group(contents))
+        body = render_exposition(contents)
+        at_hand.scrapes.made(len(body))
+    response = responses.Answer(body, content_type=ExpositionFormat.TEXT.value)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 @bp.get("/api/v1/failures", provide_automatic_options=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from pushgateway.config import Config
 from pushgateway.failures import CAPACITY
@@ -47,6 +47,7 @@ def paths(config: Config) -> Json:
     """Return every path with its operations, as `web.routing` knows them."""
     return {
         **_groups(config),
+        **_group_pages(config),
         config.telemetry_path: _item(get=_scrape(config)),
         "/": _item(get=_page("overview", "Show a person how the gateway is")),
         "/groups": _item(get=_page("groups", "Show a person the groups", parameters=[_PAGE])),
@@ -155,22 +156,34 @@ def _labels(config: Config) -> Json:
     )
 
 
-def _groups(config: Config) -> Json:
+class _Form(NamedTuple):
+    """One of the ways in which a path names a group: how it ends, and in which words operations speak of it."""
+
+    path: str
+    name: str
+    what: str
+    parameters: Sequence[Json]
+
+
+def _forms(config: Config) -> Sequence[_Form]:
     labels = _labels(config)
-    forms = (
-        ("/metrics/job/{job}", "Group", "a group", [_JOB]),
-        ("/metrics/job/{job}/{labels}", "LabelledGroup", "a group of more labels than its job", [_JOB, labels]),
-        ("/metrics/job@base64/{job}", "EncodedGroup", "a group whose job is in base64", [_JOB_BASE64]),
-        (
-            "/metrics/job@base64/{job}/{labels}",
+    return (
+        _Form("/job/{job}", "Group", "a group", [_JOB]),
+        _Form("/job/{job}/{labels}", "LabelledGroup", "a group of more labels than its job", [_JOB, labels]),
+        _Form("/job@base64/{job}", "EncodedGroup", "a group whose job is in base64", [_JOB_BASE64]),
+        _Form(
+            "/job@base64/{job}/{labels}",
             "EncodedLabelledGroup",
             "a group of more labels whose job is in base64",
             [_JOB_BASE64, labels],
         ),
     )
+
+
+def _groups(config: Config) -> Json:
     stored = 202 if config.disable_consistency_check else 200
     return {
-        path: _item(
+        f"/metrics{path}": _item(
             parameters=parameters,
             put=_push(f"put{name}", f"Replace {what}", stored),
             post=_push(f"post{name}", f"Replace families of {what}", stored),
@@ -182,8 +195,26 @@ def _groups(config: Config) -> Json:
                 errors=(403,),
             ),
         )
-        for path, name, what, parameters in forms
+        for path, name, what, parameters in _forms(config)
     }
+
+
+def _group_pages(config: Config) -> Json:
+    text = {"schema": {"type": "string"}, "example": _EXAMPLE.replace(" 1.5", '{instance="",job="backup"} 1.5')}
+    told = {ExpositionFormat.TEXT.value: text, **json_body("OneGroup")}
+    found: Json = {}
+    for path, name, what, parameters in _forms(config):
+        page = _page(name[0].lower() + name[1:], f"Show a person {what}", parameters=_FAMILIES, errors=(400, 404))
+        read = _operation(
+            f"get{name}",
+            f"Tell {what}",
+            "read",
+            responses={200: response("What a scrape says of it, or as JSON, if Accept names that.", told, _CORS)},
+            errors=(404,),
+        )
+        found[f"/groups{path}"] = _item(get=page, parameters=parameters)
+        found[f"/api/v1/groups{path}"] = _item(get=read, parameters=parameters, cors=True)
+    return found
 
 
 def _push(operation_id: str, summary: str, stored: int) -> Json:
@@ -298,12 +329,22 @@ _PAGE: Final[Json] = {
 }
 
 
-def _page(name: str, summary: str, *, parameters: Iterable[Json] = ()) -> Json:
+_FAMILIES: Final[tuple[Json, ...]] = tuple(
+    {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+    for name, description in (
+        ("find", "Only families that have this in their names or help texts."),
+        ("family", "Only the family of this name."),
+        ("page", "Which page of the families, or of the series of one; what is not a number is the first one."),
+    )
+)
+
+
+def _page(name: str, summary: str, *, parameters: Iterable[Json] = (), errors: Iterable[int] = ()) -> Json:
     return _operation(
-        f"get{name.capitalize()}Page",
+        f"get{name[0].upper()}{name[1:]}Page",
         summary,
         "pages",
-        responses={200: _html("A page.")},
+        responses={status: _html("A page.") for status in (200, *errors)},
         parameters=[*parameters],
     )
 

@@ -176,6 +176,7 @@ _SCHEMAS: Final[Json] = {
         )
     ),
     "Groups": _success(_list(named("schemas", "Group"))),
+    "OneGroup": _success(named("schemas", "Group")),
     "Group": {
         "type": "object",
         "description": "A group; each further key is a metric family.",

@@ -56,7 +56,7 @@ One blueprint, one module a page, one template a module. How to write a page:
    column of numbers), `clamp` (a long text in few lines), `quiet`, `labels`, `pages`, `visually-hidden`.
 """
 
-from pushgateway.web.ui import assets, failures, groups, overview, status
+from pushgateway.web.ui import assets, failures, group, groups, overview, status
 from pushgateway.web.ui.frame import bp
 
-__all__ = ["assets", "bp", "failures", "groups", "overview", "status"]
+__all__ = ["assets", "bp", "failures", "group", "groups", "overview", "status"]

@@ -29,12 +29,23 @@ def test_each_bucket_has_its_own_observations() -> None:
 
 def test_a_bar_with_anything_in_it_is_seen() -> None:
     """One observation beside a million has a length of 1 of 100; none has 0."""
-    assert [bar.length for bar in draw(Histogram((), ((1, 1), (2, 1), (3, 1_000_000)), 0.0, 1_000_000)).bars] == [
-        1.0,
-        0.0,
-        100.0,
-        0.0,
+    drawn = draw(Histogram((), ((1, 1), (2, 1), (3, 1_000_000)), 0.0, 1_000_000))
+    assert [bar.length for bar in drawn.bars] == [1.0, 0.0, 100.0, 0.0]
+
+
+def test_empty_buckets_at_the_ends_are_one_bar() -> None:
+    """What is below the first observation, and above the last one, needs no bar for each bucket."""
+    counts = (0, 0, 0, 5, 5, 9, 9, 9)
+    drawn = draw(Histogram((), tuple((float(at), count) for at, count in enumerate(counts)), 0.0, 9))
+    assert [(bar.lower, bar.upper, bar.observations) for bar in drawn.bars] == [
+        (-INF, 2, 0),
+        (2, 3, 5),
+        (3, 4, 0),
+        (4, 5, 4),
+        (5, INF, 0),
     ]
+    empty = draw(Histogram((), ((1, 0), (2, 0)), 0.0, 0))
+    assert [(bar.lower, bar.upper, bar.observations) for bar in empty.bars] == [(-INF, INF, 0)]
 
 
 def test_native_histograms_are_drawn_from_negative_to_positive() -> None:

@@ -20,12 +20,14 @@ COUNTER, GAUGE, HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HIS
         (7, "7"),
         (1234.0, "1 234"),
         (99_999, "99 999"),
-        (100_000, "100 k"),
+        (100_000, "100 000"),
+        (999.6, "1 000"),
         (1_234_567.0, "1.23 M"),
-        (999_999.0, "1 M"),
+        (999_999.0, "999 999"),
+        (999_999.7, "1 M"),
         (-1_500_000.0, "-1.5 M"),
         (3.14159, "3.14"),
-        (1234.5, "1.23 k"),
+        (184_632.55, "184 633"),
         (0.05, "0.05"),
         (0.000012, "1.2e-5"),
         (1e30, "1e30"),
@@ -36,7 +38,7 @@ COUNTER, GAUGE, HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HIS
     ],
 )
 def test_numbers_have_three_digits_and_a_prefix(value: float, text: str) -> None:
-    """A number is cut to three digits with a prefix of the SI; short whole numbers are shown as they are."""
+    """A number is cut to three digits with a prefix of the SI, but for those that are short as whole ones."""
     assert readable(value) == text
 
 

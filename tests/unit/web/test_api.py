@@ -249,3 +249,39 @@ def test_a_limit_that_is_none(site: Site, limit: str) -> None:
     assert reply.text.endswith(" is not a whole number from 1 to 512\n")
     assert len(reply.text) < 300
     assert reply.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_a_group_is_told_as_a_scrape_tells_it(site: Site) -> None:
+    """Text 0.0.4 with its families and push times, named as in a push; never taken for anything but text."""
+    site.push(
+        "job/a/l/1", b'# TYPE x counter\n# HELP x An x.\nx 1\n# TYPE h histogram\nh_bucket{le="1"} 2\nh_count 3\n'
+    )
+    site.push("job/b", b"y 1\n")
+    reply = site.get("/api/v1/groups/job@base64/YQ/l/1")
+    assert (reply.status_code, reply.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    scraped = [line for line in site.get("/metrics").text.splitlines() if 'job="a"' in line]
+    assert [line for line in reply.text.splitlines() if not line.startswith("#")] == scraped
+    assert "# HELP x An x.\n# TYPE x counter\n" in reply.text
+    assert site.counted()["api/v1/group", "get", "200"] == 1
+
+
+def test_a_group_is_told_as_json_if_asked(site: Site) -> None:
+    """It is the object that the list of all groups has."""
+    site.push("job/a", b"x 1\n")
+    site.push("job/b", b"x 1\n")
+    reply = site.get("/api/v1/groups/job/b", headers={"Accept": "application/json"})
+    assert reply.headers["Content-Type"] == "application/json"
+    assert reply.json is not None
+    every = site.get("/api/v1/metrics").json
+    assert every is not None
+    assert reply.json == {"status": "success", "data": every["data"][1]}
+
+
+def test_a_group_that_is_not_there_is_404(site: Site) -> None:
+    """A path that names no group is 400, one that is not stored 404."""
+    assert site.get("/api/v1/groups/job/a").status_code == 404
+    reply = site.get("/api/v1/groups/job/a/odd")
+    assert (reply.status_code, "odd number of components" in reply.text) == (400, True)
+    assert site.request("DELETE", "/api/v1/groups/job/a").status_code == 405

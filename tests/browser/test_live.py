@@ -25,25 +25,25 @@ def refresh(page: Page) -> None:
 def test_a_push_appears_by_itself(visitor: Visitor) -> None:
     """What is pushed while a page is open is shown on it, without the reader doing anything."""
     page = visitor.open("/")
-    page.get_by_label("Refresh").select_option("5")
+    page.get_by_label("Refresh every").select_option("5")
     visitor.gateway.push("job/etl", FAMILY)
-    expect(page.locator("[data-live=totals]")).to_contain_text("Groups1")
+    expect(page.get_by_role("region", name="Groups")).to_contain_text("Groups 1")
 
 
 def test_the_choice_of_the_interval_stays(visitor: Visitor) -> None:
     """How often pages refresh is kept for the next page; so is, for this tab, that they do not."""
     page = visitor.open("/")
-    page.get_by_label("Refresh").select_option("60")
+    page.get_by_label("Refresh every").select_option("60")
     page.get_by_role("button", name="Pause").click()
     page.goto(f"{visitor.base}/failures")
-    expect(page.get_by_label("Refresh")).to_have_value("60")
+    expect(page.get_by_label("Refresh every")).to_have_value("60")
     expect(page.get_by_role("button", name="Pause")).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_hidden_page_asks_for_nothing(visitor: Visitor) -> None:
     """A tab that nobody sees does not refresh, and does so at once when it is looked at."""
     page = visitor.open("/")
-    page.get_by_label("Refresh").select_option("5")
+    page.get_by_label("Refresh every").select_option("5")
     page.clock.install()
     page.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.unseen, configurable: true})")
     asked: list[str] = []
@@ -126,10 +126,10 @@ def test_a_selection_is_not_taken_away(visitor: Visitor) -> None:
     visitor.gateway.push("job/etl", FAMILY)
     refresh(page)
     assert "Groups" in page.evaluate("getSelection().toString()")
-    expect(page.locator("[data-live=totals]")).to_contain_text("Groups0")
+    expect(page.get_by_role("region", name="Groups")).to_contain_text("Groups 0")
     page.evaluate("getSelection().removeAllRanges()")
     refresh(page)
-    expect(page.locator("[data-live=totals]")).to_contain_text("Groups1")
+    expect(page.get_by_role("region", name="Groups")).to_contain_text("Groups 1")
 
 
 def test_nothing_is_announced_while_all_is_well(visitor: Visitor) -> None:
@@ -163,7 +163,21 @@ def test_colours_can_be_chosen(visitor: Visitor) -> None:
 def test_without_scripts_nothing_pretends_to_work(visitor: Visitor) -> None:
     """With JavaScript off the pages work, and what would need it is not shown."""
     page = visitor.open("/", java_script_enabled=False)
-    expect(page.get_by_label("Refresh")).to_be_hidden()
+    expect(page.get_by_label("Refresh every")).to_be_hidden()
     expect(page.get_by_label("Colours")).to_be_hidden()
     page.get_by_role("link", name="Failures").click()
-    expect(page.locator("h1")).to_contain_text("failures")
+    expect(page.locator("h1")).to_have_text("Failures")
+
+
+def test_everything_is_deleted_only_after_the_words(visitor: Visitor) -> None:
+    """The button that deletes all groups waits for the words; then they are gone, which the page says."""
+    visitor.gateway.push("job/etl", FAMILY)
+    page = visitor.open("/status")
+    button, words = page.get_by_role("button", name="Delete all groups"), page.get_by_label("to confirm")
+    expect(button).to_be_disabled()
+    words.fill("delete all")
+    expect(button).to_be_disabled()
+    words.fill("delete all groups")
+    button.click()
+    expect(page.get_by_text("All groups were deleted.")).to_be_visible()
+    assert "etl" not in visitor.gateway.get("/metrics").text

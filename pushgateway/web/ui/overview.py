@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flask import Response
+from flask import Response, request
 
 from pushgateway import grouping
 from pushgateway.activity import Activity, Pusher
@@ -16,14 +16,11 @@ from pushgateway.display.curl import group_commands
 from pushgateway.display.quantities import Quantity, readable
 from pushgateway.model import GroupingKey, GroupPage, GroupQuery, GroupSort, GroupState, GroupSummary, Labels, Totals
 from pushgateway.web.handlers import services
+from pushgateway.web.queries import stale_seconds
 from pushgateway.web.ui import charts
 from pushgateway.web.ui.frame import base_url, bp, page
 
 __all__ = ["overview"]
-
-STALE_SECONDS: Final = 26 * 3600
-"""When a group counts as stale here: a job that runs each night may run for two hours. The page of groups lets the
-reader choose."""
 
 _LISTED: Final = 5
 """How many groups of a kind are shown; a link leads to all of them."""
@@ -61,13 +58,14 @@ class _Pusher:
 
 @bp.get("/")
 def overview() -> Response:
-    """Show totals, the last hour, and the groups that somebody should know of."""
+    """Show totals, the last hour, and the groups that somebody should know of; ``?stale=1h`` says what is too old."""
     at_hand = services()
     store, config, now = at_hand.store, at_hand.config, at_hand.clock()
-    totals = store.totals()
-    stale_before = now - STALE_SECONDS
+    totals, most_seconds = store.totals(), stale_seconds(request.args)
     failed = store.find_groups(GroupQuery(sort=GroupSort.FAILED, state=GroupState.FAILED, limit=_LISTED))
-    stale = store.find_groups(GroupQuery(state=GroupState.STALE, limit=_LISTED, stale_before_seconds=stale_before))
+    stale = store.find_groups(
+        GroupQuery(state=GroupState.STALE, limit=_LISTED, stale_before_seconds=now - most_seconds)
+    )
     activity = at_hand.activity.recent(now)
     return page(
         "overview.html",
@@ -80,8 +78,8 @@ def overview() -> Response:
         failed_groups=_groups(failed, utf8_names=config.enable_utf8_names),
         stale=stale,
         stale_groups=_groups(stale, utf8_names=config.enable_utf8_names),
-        stale_seconds=STALE_SECONDS,
-        stale_text=readable(STALE_SECONDS, Quantity.SECONDS),
+        stale_asked=request.args.get("stale"),
+        stale_text=readable(most_seconds, Quantity.SECONDS),
         latest=_groups(store.find_groups(GroupQuery(limit=_LISTED)), utf8_names=config.enable_utf8_names),
         slowest=_pushers(activity.slowest, utf8_names=config.enable_utf8_names),
         largest=_pushers(activity.largest, utf8_names=config.enable_utf8_names),

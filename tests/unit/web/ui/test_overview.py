@@ -5,7 +5,6 @@ import base64
 import pytest
 
 from pushgateway.limits import Limits
-from pushgateway.web.ui.overview import STALE_SECONDS
 from tests.unit.web.fakes import NOW, Site
 from tests.unit.web.ui.reading import Page
 
@@ -65,7 +64,7 @@ def test_a_failed_group_needs_attention(site: Site) -> None:
     site.push("job/a", b"x 1\nx 1\n")
     site.now += 60
     page = look(site)
-    assert "1 refused at the last push job=a refused 1 min ago" in page.words
+    assert "1 group refused at the last push job=a refused 1 min ago" in page.words
     assert "was collected before with the same name and label values" in page.words
     assert "All is well" not in page.words
     site.push("job/a")
@@ -73,12 +72,14 @@ def test_a_failed_group_needs_attention(site: Site) -> None:
 
 
 def test_a_stale_group_needs_attention(site: Site) -> None:
-    """Groups without a push for longer than a nightly job takes are counted."""
+    """Groups without a push for a day, or for as long as the reader says, are counted."""
     site.push("job/a")
-    site.now += STALE_SECONDS - 1
+    site.now += 86_399
     assert "All is well" in look(site).words
+    assert "1 group without a push for 1 h job=a last pushed 23 h ago" in Page(site.get("/?stale=1h").text).words
     site.now += 2
-    assert "1 without a push for 1 d 2 h job=a last pushed 1 d ago" in look(site).words
+    page = look(site)
+    assert "1 group without a push for 1 d job=a last pushed 1 d ago" in page.words
 
 
 def test_of_many_groups_few_are_listed(site: Site) -> None:
@@ -86,7 +87,7 @@ def test_of_many_groups_few_are_listed(site: Site) -> None:
     for number in range(7):
         site.push(f"job/j{number}", b"x 1\nx 1\n")
     page = look(site)
-    assert "7 refused at the last push" in page.words
+    assert "7 groups refused at the last push" in page.words
     assert page.words.count("refused just now") == 5
     assert "./groups?state=failed&sort=failed" in page.links
 

@@ -100,7 +100,7 @@ def test_nothing_is_deleted_without_the_words(site: Site, words: str) -> None:
     status, text = wipe(site, words)
     assert status == 200
     assert "Nothing was deleted" in text
-    assert "Every 15 s" not in text
+    assert "Refresh every" not in text
     assert len(site.store.groups()) == 1
     assert site.failures.recent() == []
 

@@ -86,17 +86,28 @@ def levels_of(options: argparse.Namespace) -> list[int]:
 
 def run(plan: Plan, levels: Sequence[int], scenarios: Sequence[str]) -> Iterator[Row]:
     """Measure everything that was asked for, and yield each row when it is known."""
-    for name in scenarios:
-        if name in APART:
+    at_each_size = [name for name in AT_EACH_SIZE if name in scenarios]
+    if at_each_size:
+        with Sides(alone=plan.alone) as sides:
+            for groups in levels:
+                sides.fill(groups)
+                for name in at_each_size:
+                    yield from AT_EACH_SIZE[name](plan, sides)
+    for name in APART:
+        if name in scenarios:
             yield from APART[name](plan)
-    at_each_size = [name for name in scenarios if name in AT_EACH_SIZE]
-    if not at_each_size:
-        return
-    with Sides(alone=plan.alone) as sides:
-        for groups in levels:
-            sides.fill(groups)
-            for name in at_each_size:
-                yield from AT_EACH_SIZE[name](plan, sides)
+
+
+def shown(rows: Iterator[Row]) -> Iterator[Row]:
+    """Print rows as they come, each table below its title and the time so far."""
+    begun, title = time.monotonic(), ""
+    for row in rows:
+        if row.table != title:
+            title = row.table
+            print(f"\n{title} (after {time.monotonic() - begun:.0f} s)", flush=True)
+        print(line(row), flush=True)
+        yield row
+    print(f"\nall after {time.monotonic() - begun:.0f} s", flush=True)
 
 
 def judged(found: Sequence[Verdict]) -> Iterator[str]:
@@ -125,25 +136,28 @@ def put_in_place(path: Path, tables: str) -> None:
     path.write_text(f"{before}{begin}\n{tables}{end}{after}" if begin and end else tables)
 
 
+def report(options: argparse.Namespace, conditions: Sequence[str], rows: Sequence[Row]) -> None:
+    """Print what was reached, and write the files that were asked for."""
+    print("", *judged([verdict for verdict in verdicts(rows) if verdict.met is not None]), sep="\n")
+    if options.markdown:
+        put_in_place(options.markdown, "".join(f"{text}\n" for text in document(conditions, rows)))
+    if options.json:
+        options.json.write_text(json.dumps({"conditions": conditions, "figures": records(rows)}, indent=1))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
     options = parse(arguments)
     plan, levels = plan_of(options), levels_of(options)
     conditions = [*facts(alone=plan.alone), f"each load lasts {plan.seconds:g} s; medians of {plan.rounds} rounds"]
     print(*conditions, sep="\n", flush=True)
-    begun, rows, title = time.monotonic(), list[Row](), ""
-    for row in run(plan, levels, options.only or [*APART, *AT_EACH_SIZE]):
-        if row.table != title:
-            title = row.table
-            print(f"\n{title} (after {time.monotonic() - begun:.0f} s)", flush=True)
-        rows.append(row)
-        print(line(row), flush=True)
-    print(f"\nall after {time.monotonic() - begun:.0f} s\n")
-    print(*judged([verdict for verdict in verdicts(rows) if verdict.met is not None]), sep="\n")
-    if options.markdown:
-        put_in_place(options.markdown, "".join(f"{text}\n" for text in document(conditions, rows)))
-    if options.json:
-        options.json.write_text(json.dumps({"conditions": conditions, "figures": records(rows)}, indent=1))
+    rows: list[Row] = []
+    try:
+        for row in shown(run(plan, levels, options.only or [*AT_EACH_SIZE, *APART])):
+            rows.append(row)
+    finally:
+        # What fails after an hour has measured something until then.
+        report(options, conditions, rows)
     return 0
 
 

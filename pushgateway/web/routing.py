@@ -132,9 +132,14 @@ class Adapter(MapAdapter):
         return sorted(self._table.allowed(self._path if path_info is None else path_info))
 
     def _location(self, path: str) -> str:
+        """Return where a path is, relative to the one that was sent: a proxy may have taken its beginning away."""
         query = self._environ.get("QUERY_STRING", "")
-        whole = self._environ.get("SCRIPT_NAME", "") + path
-        return quote(whole.encode("latin-1")) + (f"?{query}" if query else "")
+        whole = quote((self._environ.get("SCRIPT_NAME", "") + path).encode("latin-1"))
+        sent = self._environ.get("RAW_URI", "").partition("?")[0]
+        # Not where clients disagree about what a segment is; browsers send no dots.
+        if sent.startswith("/") and "/." not in sent and "//" not in sent:
+            whole = ("../" * (sent.count("/") - 1) or "./") + whole[1:]
+        return whole + (f"?{query}" if query else "")
 
 
 class _Moved(RequestRedirect):

@@ -25,6 +25,7 @@ __all__ = ["overview"]
 _LISTED: Final = 5
 """How many groups of a kind are shown; a link leads to all of them."""
 
+_LATEST: Final = 8
 _RANKED: Final = 5
 
 
@@ -80,7 +81,7 @@ def overview() -> Response:
         stale_groups=_groups(stale, utf8_names=config.enable_utf8_names),
         stale_asked=request.args.get("stale"),
         stale_text=readable(most_seconds, Quantity.SECONDS),
-        latest=_groups(store.find_groups(GroupQuery(limit=_LISTED)), utf8_names=config.enable_utf8_names),
+        latest=_groups(store.find_groups(GroupQuery(limit=_LATEST)), utf8_names=config.enable_utf8_names),
         slowest=_pushers(activity.slowest, utf8_names=config.enable_utf8_names),
         largest=_pushers(activity.largest, utf8_names=config.enable_utf8_names),
         web_config_problem=at_hand.web_config_problem(),

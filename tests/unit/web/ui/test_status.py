@@ -46,8 +46,8 @@ def test_limits_are_listed_with_what_is_used_of_them() -> None:
     site = Site(limits=Limits(groups=4, families=0))
     site.push("job/a", b"x 1\n")
     page = Page(site.get("/status").text)
-    assert "body-bytes 16MiB --limit.body-bytes" in page.words
-    assert "idle-seconds 1m15s fixed" in page.words
+    assert "--limit.body-bytes 16MiB" in page.words
+    assert "idle-seconds fixed 1m15s" in page.words
     assert page.found("svg", aria_label="1 of 4")
     assert page.found("svg", aria_label="1")
     assert page.found("rect", width="25.0")

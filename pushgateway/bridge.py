@@ -4,8 +4,8 @@ The loop reads a whole request, and then one of six lanes answers it:
 
 - INLINE, on the loop itself: health, and small writes, which take the writers' lock only if it is free. If it is not,
   the application raises WouldBlockError before it has stored anything, and the WRITER lane calls it again.
-- WRITER, one thread: whoever has to wait for other writers. Wipes too. With a store that is not called on the loop, as
-  one on a database server, all small writes, in `threads` threads.
+- WRITER, one thread: whoever has to wait for other writers. Wipes and deletions by a form too. With a store that is not
+  called on the loop, as one on a database server, all small writes, in `threads` threads.
 - BULK, one thread: bodies that take up to a second to parse.
 - GIANT, one thread: bodies that take longer, so that BULK has none before it. Over all workers there is one at a time,
   since it takes as much memory as may be taken.
@@ -47,7 +47,7 @@ from pushgateway.guard import Guard, Origins, Verdict
 from pushgateway.memory import give_memory_back
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import INTERNAL, ErrorAnswer, Refused, Report, error_answer, limit_data, unreported
-from pushgateway.web.environ import WIPES
+from pushgateway.web.environ import LONG_CHANGES
 
 __all__ = ["Bridge", "Lane", "choose_lane", "wire_headers"]
 
@@ -135,7 +135,7 @@ def choose_lane(
         route_prefix: "" or ``/x``, spelt as in PATH_INFO.
     """
     if method in ("PUT", "POST", "DELETE"):
-        if path.startswith(route_prefix) and path[len(route_prefix) :] in WIPES:
+        if path.startswith(route_prefix) and path[len(route_prefix) :] in LONG_CHANGES:
             return Lane.WRITER
         if body_bytes > (_MIDDLE_ENCODED_BYTES if encoded else _BULK_BYTES):
             return Lane.GIANT

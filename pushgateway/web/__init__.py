@@ -46,6 +46,7 @@ _HANDLERS: Final = {
     "lifecycle.ready": "ready",
     "push.delete": "delete",
     "push.push": "push",
+    "ui.delete": "delete",
     "ui.failures": "failures",
     "ui.group": "group",
     "ui.groups": "groups",

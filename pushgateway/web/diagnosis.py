@@ -21,7 +21,7 @@ from pushgateway.errors import RequestError
 from pushgateway.failures import Failure, FailureRing
 from pushgateway.model import GroupingKey
 from pushgateway.web.answers import INTERNAL, Refused
-from pushgateway.web.environ import PUSHES, WIPES, Environ, grouping_key, seconds_since_begin
+from pushgateway.web.environ import DELETES, PUSHES, WIPES, Environ, grouping_key, seconds_since_begin
 
 __all__ = ["Diagnosis", "ExceptionInfo", "remember"]
 
@@ -172,6 +172,8 @@ class Diagnosis:
         path = refused.path.removeprefix(self._prefix)
         if path in WIPES:
             return "wipe", None
+        if path == DELETES:
+            return "delete", None
         if path != PUSHES.rstrip("/") and not path.startswith(PUSHES):
             return "request", None
         try:

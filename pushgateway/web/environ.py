@@ -19,7 +19,7 @@ from pushgateway import grouping
 from pushgateway.config import Config
 from pushgateway.model import GroupingKey
 
-__all__ = ["PUSHES", "WIPES", "Environ", "grouping_key", "seconds_since_begin"]
+__all__ = ["DELETES", "LONG_CHANGES", "PUSHES", "WIPES", "Environ", "grouping_key", "seconds_since_begin"]
 
 Environ: TypeAlias = dict[str, object]
 
@@ -28,6 +28,12 @@ PUSHES: Final = "/metrics/"
 
 WIPES: Final = ("/api/v1/admin/wipe", "/status/wipe")
 """Where everything is deleted: for programs, and for the form of the status page."""
+
+DELETES: Final = "/groups/delete"
+"""Where the form of the page of groups deletes those that were chosen."""
+
+LONG_CHANGES: Final = (*WIPES, DELETES)
+"""What may take long, however small the request."""
 
 
 def seconds_since_begin(environ: Environ) -> float:

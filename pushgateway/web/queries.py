@@ -13,8 +13,8 @@ from pushgateway.values import duration_seconds, shown
 
 __all__ = ["DEFAULT_STALE", "MOST_GROUPS", "asked_groups", "stale_seconds"]
 
-DEFAULT_STALE: Final = "24h"
-"""After what time without a push a group is stale, where nobody says: most batch jobs run every day."""
+DEFAULT_STALE: Final = "26h"
+"""After what time without a push a group is stale, where nobody says: a job that runs each night may take two hours."""
 
 MOST_GROUPS: Final = 1000
 """On one page: half a megabyte of JSON."""
@@ -50,14 +50,14 @@ def asked_groups(arguments: Mapping[str, str], *, now_seconds: float) -> GroupQu
 
 
 def stale_seconds(arguments: Mapping[str, str]) -> float:
-    """Return after what time without a push a group is stale.
+    """Return after what time without a push a group is stale: ``90m``, or seconds without a unit.
 
     Raises:
         RequestError: It is no duration.
     """
     text = arguments.get("stale", "") or DEFAULT_STALE
     try:
-        return float(duration_seconds(text, "stale"))
+        return float(duration_seconds(f"{text}s" if re.fullmatch("[0-9]{1,10}", text) else text, "stale"))
     except ConfigError as error:
         raise RequestError(str(error)) from error
 

@@ -50,7 +50,8 @@ def paths(config: Config) -> Json:
         **_group_pages(config),
         config.telemetry_path: _item(get=_scrape(config)),
         "/": _item(get=_page("overview", "Show a person how the gateway is")),
-        "/groups": _item(get=_page("groups", "Show a person the groups", parameters=[_PAGE])),
+        "/groups": _item(get=_page("groups", "Show a person the groups", parameters=_LISTED, errors=(400,))),
+        "/groups/delete": _item(post=_delete_by_form()),
         "/failures": _item(get=_page("failures", "Show a person what was refused lately")),
         "/status": _item(get=_page("status", "Show a person what this gateway is and how it is set up")),
         "/status/wipe": _item(post=_wipe_by_form()),
@@ -292,23 +293,27 @@ def _api(operation_id: str, summary: str, schema: str, *, parameters: Iterable[J
     )
 
 
-def _listed() -> Json:
-    def parameter(name: str, description: str, **schema: object) -> Json:
-        return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **schema}}
-
-    parameters = [
-        parameter("q", "What their labels have to be: `job=etl env!=dev text`, with quotes around what has blanks."),
-        parameter("sort", "Which come first.", enum=[one.value for one in GroupSort], default="pushed"),
-        parameter("state", "Only those that have failed, or are stale.", enum=[one.value for one in GroupState]),
-        parameter("stale", "After what time without a push a group is stale.", default=DEFAULT_STALE, examples=["1h"]),
-        parameter("cursor", "Where to go on: a cursor of an answer in the same order."),
-        parameter("limit", "How many at most.") | {"schema": _limit(1, MOST_GROUPS, default=50)},
-    ]
-    return _api("findGroups", "Tell which groups are stored, page by page", "GroupPage", parameters=parameters)
-
-
 def _limit(least: int, most: int, *, default: int) -> Json:
     return {"type": "integer", "minimum": least, "maximum": most, "default": default}
+
+
+def _asked(name: str, description: str, **schema: object) -> Json:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **schema}}
+
+
+_LISTED: Final = (
+    _asked("q", "What their labels have to be: `job=etl env!=dev text`, with quotes around what has blanks."),
+    _asked("sort", "Which come first.", enum=[one.value for one in GroupSort], default="pushed"),
+    _asked("state", "Only those that have failed, or are stale.", enum=[one.value for one in GroupState]),
+    _asked("stale", "After what time without a push a group is stale.", default=DEFAULT_STALE, examples=["1h"]),
+    _asked("cursor", "Where to go on: a cursor of an answer in the same order."),
+    _asked("limit", "How many at most.") | {"schema": _limit(1, MOST_GROUPS, default=50)},
+)
+"""Which groups are listed, for programs and for people."""
+
+
+def _listed() -> Json:
+    return _api("findGroups", "Tell which groups are stored, page by page", "GroupPage", parameters=_LISTED)
 
 
 def _failures() -> Json:
@@ -321,16 +326,8 @@ def _failures() -> Json:
     return _api("getFailures", "Tell the pushes that were refused lately, newest first", "Failures", parameters=[limit])
 
 
-_PAGE: Final[Json] = {
-    "name": "page",
-    "in": "query",
-    "description": "Which page of the groups; what is not a number is the first one.",
-    "schema": {"type": "string"},
-}
-
-
 _FAMILIES: Final[tuple[Json, ...]] = tuple(
-    {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+    _asked(name, description)
     for name, description in (
         ("find", "Only families that have this in their names or help texts."),
         ("family", "Only the family of this name."),
@@ -338,19 +335,18 @@ _FAMILIES: Final[tuple[Json, ...]] = tuple(
     )
 )
 
+_HTML: Final[Json] = {"text/html; charset=utf-8": {"schema": {"type": "string"}}}
+
 
 def _page(name: str, summary: str, *, parameters: Iterable[Json] = (), errors: Iterable[int] = ()) -> Json:
-    return _operation(
-        f"get{name[0].upper()}{name[1:]}Page",
-        summary,
-        "pages",
-        responses={status: _html("A page.") for status in (200, *errors)},
-        parameters=[*parameters],
-    )
+    wrong: Json = {**_HTML, _TEXT: {"schema": {"type": "string"}}, **json_body("Error")}
+    answers = {200: _html("A page.")} | {status: response("What is wrong.", wrong) for status in errors}
+    operation_id = f"get{name[0].upper()}{name[1:]}Page"
+    return _operation(operation_id, summary, "pages", responses=answers, parameters=[*parameters])
 
 
 def _html(description: str) -> Json:
-    return response(description, {"text/html; charset=utf-8": {"schema": {"type": "string"}}})
+    return response(description, _HTML)
 
 
 def _wipe_by_form() -> Json:
@@ -365,6 +361,22 @@ def _wipe_by_form() -> Json:
             303: response("They are gone; this is the page to look at.", headers=_LOCATION),
         },
         errors=(403, 404),
+    )
+
+
+def _delete_by_form() -> Json:
+    keys: Json = {"type": "array", "items": {"type": "string"}, "description": 'Keys, such as `[["job","a"]]`.'}
+    form: Json = {"type": "object", "properties": {"group": keys, "confirm": {"type": "string"}}}
+    return _operation(
+        "deleteByForm",
+        "Delete groups, as the forms of the pages ask",
+        "pages",
+        requestBody={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
+        responses={
+            200: _html("`confirm` is not `yes`: nothing was deleted, and the page names the groups and asks."),
+            303: response("They are gone; this is the page to look at.", headers=_LOCATION),
+        },
+        errors=(403,),
     )
 
 

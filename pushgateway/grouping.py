@@ -116,10 +116,10 @@ def readable_path(key: GroupingKey, *, utf8_names: bool = False) -> str:
     """Return a path as `format_path` does, but with values as they are where every program on the way leaves them so.
 
     Args:
-        key: As in `format_path`.
+        key: Any. Names beyond the legacy grammar are always escaped: pages find such a group also when no push does.
         utf8_names: As in `format_path`.
     """
-    written = escape_url_name if utf8_names else str
+    written = escape_url_name if utf8_names or not key.legacy else str
     others = (_component(written(name), value) for name, value in key.labels if name != "job")
     return "/".join((_component("job", key.job), *others))
 

@@ -172,6 +172,7 @@ def test_a_readable_path_shows_plain_values_as_they_are() -> None:
     )
     dotted = GroupingKey.of({"job": "a", "host.name": "b"})
     assert grouping.readable_path(dotted, utf8_names=True) == "job/a/U__host_2e_name/b"
+    assert grouping.readable_path(dotted) == "job/a/U__host_2e_name/b"
 
 
 @given(st.dictionaries(label_names, values.filter(lambda value: "/" not in value), max_size=5), st.booleans())

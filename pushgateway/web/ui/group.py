@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from pushgateway.display.families import FamilyView, Label, view_family
 from pushgateway.display.quantities import Quantity, exact, readable
 from pushgateway.display.raw import begin_exposition
 from pushgateway.display.texts import excerpt, visible
-from pushgateway.errors import GroupingKeyError, LimitError
+from pushgateway.errors import GroupingKeyError, LimitError, RequestError
 from pushgateway.formats import protobuf
-from pushgateway.model import FamilyBlock, GroupingKey, Labels, Sample
+from pushgateway.model import FamilyBlock, Group, GroupingKey, Labels, Sample
 from pushgateway.rules import group_labels
 from pushgateway.web.handlers import Services, services
+from pushgateway.web.queries import stale_seconds
 from pushgateway.web.stored import find_group
 from pushgateway.web.ui.frame import bp, page
 
@@ -80,7 +82,7 @@ def group() -> Response:
         key, contents = find_group(at_hand, request.environ["pushgateway.path"].removeprefix("/groups/"))
     except (GroupingKeyError, LimitError) as error:
         return page("no_group.html", status=400, reason=visible(str(error)), labels=(), commands=())
-    path = grouping.readable_path(key, utf8_names=at_hand.config.enable_utf8_names or not key.legacy)
+    path = grouping.readable_path(key, utf8_names=at_hand.config.enable_utf8_names)
     commands = group_commands(_base_url(at_hand.config), path, user=_user())
     labels = _labels(key)
     if contents is None:
@@ -95,8 +97,10 @@ def group() -> Response:
         labels=labels,
         title=_title(key),
         path=path,
+        sent=_sent(key),
+        stale=_is_stale(contents.group, at_hand),
         group=contents.group,
-        reason=visible(contents.group.failure_reason, keep="\n"),
+        reason=contents.group.failure_reason,
         failed=contents.group.failed_at_seconds > contents.group.pushed_at_seconds,
         families=len(contents.families),
         series=sum(protobuf.count_metrics(block.body) for block in contents.families),
@@ -180,6 +184,20 @@ def _title(key: GroupingKey) -> str:
 def _anchor(name: str) -> str:
     """Return an `id` for a family, which may have any characters in its name."""
     return f"family-{blake2b(name.encode(), digest_size=6).hexdigest()}"
+
+
+def _sent(key: GroupingKey) -> str:
+    """Return the key as the form for deleting reads it, in characters that HTML can write."""
+    return json.dumps(key.labels, separators=(",", ":")).replace("\x7f", "\\u007f")
+
+
+def _is_stale(group: Group, at_hand: Services) -> bool:
+    """Return whether the last push is older than what the list, from which a reader may come, was told to call so."""
+    try:
+        age = stale_seconds(request.args)
+    except RequestError:
+        age = stale_seconds({})
+    return 0 < group.pushed_at_seconds < at_hand.clock() - age
 
 
 def _query(**given: str | int | None) -> str:

@@ -67,6 +67,17 @@ def test_a_failed_push_is_told_with_its_reason(site: Site) -> None:
     assert "Pushed just now Last refused 1 min ago" in page.words
 
 
+def test_a_group_that_was_not_pushed_for_long_is_marked(site: Site) -> None:
+    """After a day, or after what `stale` says; what is no duration counts as a day."""
+    site.push("job/a", b"x 1\n")
+    assert "Stale" not in shown(site, "/groups/job/a").words
+    site.now += 2 * 3600
+    assert "Stale Pushed 2 h ago" in shown(site, "/groups/job/a?stale=1h").words
+    assert "Stale" not in shown(site, "/groups/job/a?stale=odd").words
+    site.now += 86400
+    assert "Stale Pushed 1 d ago" in shown(site, "/groups/job/a").words
+
+
 def test_single_values_share_a_table_and_read_easily(site: Site) -> None:
     """A value is short, with its unit, and exact on hover; a time is a date."""
     site.push("job/a", f"size_bytes 3400000000\nlast_timestamp_seconds {NOW - 7200}\nratio 0.5\nn 1234567\n".encode())
@@ -144,12 +155,12 @@ def test_the_commands_lead_to_the_gateway_as_it_is_reached(site: Site) -> None:
 
 
 def test_deletion_is_a_form_that_leads_to_a_confirmation(site: Site) -> None:
-    """It names the group by its path, and works without a script."""
+    """It names the group by its key, in ASCII, and works without a script."""
     site.push("job/a/b/c", b"x 1\n")
     page = shown(site, "/groups/job/a/b/c")
     (form,) = page.found("form", method="post")
     assert urljoin("http://host/groups/job/a/b/c", form["action"]) == "http://host/groups/delete"
-    assert page.found("input", type="hidden", name="group", value="job/a/b/c")
+    assert page.found("input", type="hidden", name="group", value='[["b","c"],["job","a"]]')
 
 
 def test_links_hold_at_any_depth_and_behind_a_prefix() -> None:

@@ -81,12 +81,12 @@ def group() -> Response:
     try:
         key, contents = find_group(at_hand, request.environ["pushgateway.path"].removeprefix("/groups/"))
     except (GroupingKeyError, LimitError) as error:
-        return page("no_group.html", status=400, reason=visible(str(error)), labels=(), commands=())
+        return page("no_group.html", status=400, reason=visible(str(error)), live=False)
     path = grouping.readable_path(key, utf8_names=at_hand.config.enable_utf8_names)
     commands = group_commands(_base_url(at_hand.config), path, user=_user())
     labels = _labels(key)
     if contents is None:
-        return page("no_group.html", status=404, reason="", labels=labels, commands=commands)
+        return page("no_group.html", status=404, reason="", labels=labels, commands=commands, live=False)
     shared = group_labels(key)
     family, find = request.args.get("family", ""), request.args.get("find", "")
     part = _part(contents.families, family=family, find=find)

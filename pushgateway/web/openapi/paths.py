@@ -332,7 +332,7 @@ _FAMILIES: Final[tuple[Json, ...]] = tuple(
         ("find", "Only families that have this in their names or help texts."),
         ("family", "Only the family of this name."),
         ("page", "Which page of the families, or of the series of one; what is not a number is the first one."),
-        ("stale", "After what time without a push the group is marked; what is no duration is 24h."),
+        ("stale", "After what time without a push the group is marked; what is no duration is 26h."),
     )
 )
 

@@ -44,7 +44,7 @@ def test_colours_follow_the_system_unless_they_are_chosen(visitor: Visitor) -> N
     light.get_by_role("link", name="Failures").click()
     expect(light.get_by_role("heading", level=1)).to_have_text("Failures")
     assert background(light) == dark_colour
-    light.get_by_label("Colours").select_option("As the system")
+    light.get_by_label("Colours").select_option("Auto")
     assert background(light) == light_colour
 
     dark.get_by_label("Colours").select_option("Light")

@@ -56,19 +56,6 @@ def test_a_hidden_page_asks_for_nothing(visitor: Visitor) -> None:
         page.clock.run_for(1)
 
 
-def test_a_gateway_that_is_gone_is_said_once(visitor: Visitor) -> None:
-    """The page says that the gateway cannot be reached and how old the page is; when it is back, that goes."""
-    visitor.expect_complaint("Failed to load resource")
-    page = visitor.open("/")
-    page.route("**/*", lambda route: route.abort("connectionrefused"))
-    page.evaluate(f"{NOW}; {NOW}")
-    expect(page.get_by_role("status")).to_contain_text("The gateway cannot be reached. This is the state of")
-    expect(page.locator("h1")).to_have_text("Overview")
-    page.unroute("**/*")
-    refresh(page)
-    expect(page.get_by_role("status")).to_have_text("")
-
-
 def test_what_the_reader_does_stays(visitor: Visitor) -> None:
     """Scroll, focus, what is open, typed and checked stay where they are, although groups come and go around them."""
     page = visitor.open("/", viewport={"width": 800, "height": 300})
@@ -140,33 +127,6 @@ def test_nothing_is_announced_while_all_is_well(visitor: Visitor) -> None:
     regions = page.locator("[aria-live], [role=status], [role=alert], [role=log]")
     expect(regions).to_have_count(1)
     expect(regions).to_have_text("")
-
-
-def test_colours_can_be_chosen(visitor: Visitor) -> None:
-    """Dark and light follow the system unless the reader chooses, which is kept."""
-    page = visitor.open("/", color_scheme="dark")
-
-    def ground() -> str:
-        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-
-    dark = ground()
-    page.get_by_label("Colours").select_option("light")
-    light = ground()
-    assert dark != light
-    page.reload()
-    expect(page.get_by_label("Colours")).to_have_value("light")
-    assert ground() == light
-    page.get_by_label("Colours").select_option("")
-    assert ground() == dark
-
-
-def test_without_scripts_nothing_pretends_to_work(visitor: Visitor) -> None:
-    """With JavaScript off the pages work, and what would need it is not shown."""
-    page = visitor.open("/", java_script_enabled=False)
-    expect(page.get_by_label("Refresh every")).to_be_hidden()
-    expect(page.get_by_label("Colours")).to_be_hidden()
-    page.get_by_role("link", name="Failures").click()
-    expect(page.locator("h1")).to_have_text("Failures")
 
 
 def test_everything_is_deleted_only_after_the_words(visitor: Visitor) -> None:

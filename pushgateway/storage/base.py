@@ -146,8 +146,10 @@ class Store(Protocol):
         """Return which state of the store this is, at the cost of one look-up.
 
         While equal versions are returned, `families` and `groups` return the same: nothing has changed from before the
-        first of these calls until the last one has begun. None if that cannot be told, or the store cannot be read,
-        which whoever reads it then is told.
+        first of these calls until the last one has begun. None if that cannot be told now.
+
+        Raises:
+            StoreUnreadableError: The database is damaged, gone or closed.
         """
 
     def groups(self) -> Sequence[GroupContents]:

@@ -63,6 +63,7 @@ from pushgateway.storage.postgres_reads import (
     read_group,
     read_groups,
     read_snapshot,
+    read_state,
     read_version,
 )
 from pushgateway.storage.postgres_schema import set_up
@@ -223,8 +224,8 @@ class PostgresStore:
         return self._read(lambda transaction: read_snapshot(transaction, form, legacy_only=legacy_only), _LONG)
 
     def version(self) -> Version | None:
-        """Tell that the version is not known; see `base.Store`."""
-        return None
+        """Return which state of the store this is; see `base.Store`."""
+        return self._read(read_state, _SHORT)
 
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""

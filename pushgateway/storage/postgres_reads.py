@@ -28,7 +28,7 @@ from pushgateway.storage.postgres_lookups import TOTALS
 from pushgateway.storage.postgres_schema import FIND_VERSION, ID_BYTES, check_version, identity
 from pushgateway.storage.schema import TYPES
 
-__all__ = ["READING", "find_groups", "read_group", "read_groups", "read_snapshot", "read_version"]
+__all__ = ["READING", "find_groups", "read_group", "read_groups", "read_snapshot", "read_state", "read_version"]
 
 READING: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """The mode of a transaction that reads one state."""
@@ -36,6 +36,7 @@ READING: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _ALL_GROUPS: Final = "SELECT id, key, series, pushed_at, failed_at, failure_reason, legacy FROM pushgateway_groups"
 _GROUPS: Final = f"{_ALL_GROUPS} ORDER BY key"
 _GROUP: Final = f"{_ALL_GROUPS} WHERE id = %b"
+_STATE: Final = "SELECT count(*), coalesce(sum(stamp), 0)::text FROM pushgateway_groups"
 _HEADERS: Final = """
     SELECT name, type, help, unit, bool_and(legacy) FROM pushgateway_families GROUP BY name, type, help, unit
     ORDER BY name, max(pushed_at), help, unit
@@ -107,6 +108,20 @@ def read_snapshot(transaction: Transaction, form: Form, *, legacy_only: bool) ->
         (blocks,) = transaction.ask(Statement(_BLOCKS, ([identity(name) for name in contested],)))
     many_helps = [name for name, different in helps.items() if len(different) > 1]
     return Snapshot(views, [_group(row) for row in groups], [_block(row) for row in blocks], many_helps)
+
+
+def read_state(transaction: Transaction) -> tuple[int, str]:
+    """Return what tells this state from all others: how many groups there are, and the sum of their stamps.
+
+    It looks at each group, 2 ms for 10 000. Rejected: a counter, which all writers would meet at; PostgreSQL's own
+    pg_current_snapshot(), which databases that only speak its protocol lack, or answer without a meaning.
+
+    Raises:
+        SchemaError: A newer release has changed the layout.
+    """
+    version, ((groups, stamps),) = transaction.ask_last(Statement(FIND_VERSION), Statement(_STATE))
+    check_version(version)
+    return groups, stamps
 
 
 def read_version(transaction: Transaction) -> None:

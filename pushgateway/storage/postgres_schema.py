@@ -2,7 +2,8 @@
 
     pushgateway_meta        one row: the version of the layout; locked while the layout is made or changed
     pushgateway_groups      one row a group: its key, how large it is, and when it was pushed and refused; its labels
-                            stand there once more, as `listing` searches them
+                            stand there once more, as `listing` searches them;
+                            `stamp` is a random number, another one with each change of the group
     pushgateway_families    one row a family of a group: type, help, hashes, finished text and canonical form
     pushgateway_hash_pages  sorted hashes, some to a row, where they are many; pushgateway_families then has NULL
     pushgateway_suspects    one row for each family that is suspect
@@ -176,8 +177,9 @@ def _lay_out(db: _Connection) -> None:
         db.execute(statement)
 
 
-def _add_labels(db: _Connection) -> None:
+def _add_labels_and_stamps(db: _Connection) -> None:
     db.execute("ALTER TABLE pushgateway_groups ADD COLUMN labels bytea NOT NULL DEFAULT ''::bytea")
+    db.execute("ALTER TABLE pushgateway_groups ADD COLUMN stamp bigint NOT NULL DEFAULT 0")
     rows = db.execute("SELECT id, key FROM pushgateway_groups").fetchall()
     for at in range(0, len(rows), _ROWS_AT_ONCE):
         ids, keys = zip(*rows[at : at + _ROWS_AT_ONCE], strict=True)
@@ -185,7 +187,7 @@ def _add_labels(db: _Connection) -> None:
         db.execute(_SET_LABELS, (list(ids), labels))
 
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {0: _lay_out, 1: _add_labels}
+MIGRATIONS: Final[Mapping[int, Migration]] = {0: _lay_out, 1: _add_labels_and_stamps}
 """From which version each step leads to the next; 0 is a database without tables of ours."""
 
 

@@ -6,6 +6,7 @@ carry it out, which are sent together with COMMIT.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final, NamedTuple
 
@@ -30,6 +31,9 @@ of all groups in one value of that size."""
 
 _ATTEMPTS: Final = 8
 """A push that is new to the store takes three; others come between at times."""
+
+_STAMP_BITS: Final = 63
+"""What a bigint has beside its sign."""
 
 _BYTES_AT_ONCE: Final = 32 << 20
 """How much goes to the server in one statement."""
@@ -74,10 +78,10 @@ _JOINED: Final = """
 """
 _SET_GROUP: Final = """
     UPDATE pushgateway_groups
-    SET pushed_at = %b, series = %b, families = %b, family_series = %b, bytes = %b WHERE id = %b
+    SET pushed_at = %b, series = %b, families = %b, family_series = %b, bytes = %b, stamp = %b WHERE id = %b
 """
 _SET_SHAPE: Final = "UPDATE pushgateway_groups SET shape_id = %b, shape = %b WHERE id = %b"
-_FAIL_GROUP: Final = "UPDATE pushgateway_groups SET failed_at = %b, failure_reason = %b WHERE id = %b"
+_FAIL_GROUP: Final = "UPDATE pushgateway_groups SET failed_at = %b, failure_reason = %b, stamp = %b WHERE id = %b"
 _STORE: Final = """
     INSERT INTO pushgateway_families AS f
     SELECT %b, name_id, type, suspect, series, bytes, at, at, name, help, unit, legacy, hashes, text, metrics
@@ -312,7 +316,7 @@ def _decided(
     size = group.bytes + sum(series.sizes) - _replaced(change, found)
     families, count = group.families + verdict.growth.families, group.series + verdict.growth.series
     statements = list(_stored(change, series, group_id, found.stored, verdict))
-    values = (change.received_at_seconds, change.series, families, count, size, group_id)
+    values = (change.received_at_seconds, change.series, families, count, size, _stamp(), group_id)
     statements.append(Statement(_SET_GROUP, values))
     if group.shape is None:
         shape = shape_text(change.key)
@@ -325,8 +329,13 @@ def _failed(transaction: Transaction, change: Push | Refusal, reason: str, rules
     group_id = identity(change.key.key)
     if is_new and refused_growth(transaction, ONE_GROUP, rules.limits, lambda: read_totals(transaction)) is not None:
         return Outcome(())
-    fail = Statement(_FAIL_GROUP, (change.received_at_seconds, reason.encode(), group_id))
+    fail = Statement(_FAIL_GROUP, (change.received_at_seconds, reason.encode(), _stamp(), group_id))
     return Outcome((fail, *(add_totals(group_id, ONE_GROUP) if is_new else ())))
+
+
+def _stamp() -> int:
+    """Return a number that no group has had before: their sum tells one state of the store from all others."""
+    return secrets.randbits(_STAMP_BITS)
 
 
 def _stored(

@@ -103,10 +103,7 @@ class SqliteStore:
 
     def version(self) -> Version | None:
         """Return which state of the store this is; see `base.Store`."""
-        try:
-            return self._read(lambda handles: handles.version(), may_wait=True)
-        except StoreUnreadableError:
-            return None
+        return self._read(lambda handles: handles.version(), may_wait=True)
 
     def groups(self) -> Sequence[GroupContents]:
         """Return one consistent state of everything, a group at a time; see `base.Store`."""

@@ -156,18 +156,20 @@ class Handles:
         with self._pinging:
             self._pinger.execute("SELECT key FROM groups LIMIT 1").fetchone()
 
-    def version(self) -> Hashable:
+    def version(self) -> Hashable | None:
         """Return what differs from all that was returned before once anybody has committed anything.
 
         SQLite counts for each connection how often it has found the database changed by others, and the connection of
         pings changes nothing itself. The count is not written anywhere: a column of ours, which every change would set,
-        would be one page more for each push.
+        would be one page more for each push. None while another program has the database locked: whoever reads it then
+        waits.
 
         Raises:
             sqlite3.Error: It cannot be read.
         """
-        with self._pinging:
+        with self._pinging, suppress(sqlite3.OperationalError):
             return self._serial, self._pinger.execute("PRAGMA data_version").fetchone()[0]
+        return None
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:

@@ -106,6 +106,7 @@ class MemoryStore:
 
     def version(self) -> Version | None:
         """Count changes, if `versioned`; each change may have been applied, or a test may have set anything."""
+        self.ping()
         return len(self.changes) if self.versioned else None
 
     def groups(self) -> Sequence[GroupContents]:

@@ -13,7 +13,7 @@ import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from pushgateway.names import is_legacy_label_name
 
@@ -35,6 +35,7 @@ __all__ = [
     "Histogram",
     "LabelTerm",
     "Labels",
+    "Mark",
     "Metric",
     "MetricFamily",
     "MetricType",
@@ -43,6 +44,8 @@ __all__ = [
     "Push",
     "Refusal",
     "Sample",
+    "Section",
+    "Sections",
     "Snapshot",
     "StoredFamily",
     "Summary",
@@ -387,6 +390,36 @@ class Snapshot(NamedTuple):
     groups: Sequence[Group]
     contested: Sequence[FamilyBlock]
     many_helps: Sequence[str] = ()
+
+
+Mark: TypeAlias = tuple[int, int]
+"""What tells the contents of a section from others, whenever and by whomever they were read."""
+
+_T = TypeVar("_T")
+
+
+class Section(NamedTuple):
+    """Some groups that follow one another in the order of their keys, the first of which is `first`, or behind it.
+
+    `bodies` has by name what the families of these groups are in TEXT form, put together; `groups` are sorted by key.
+    """
+
+    first: str
+    mark: Mark
+    groups: Sequence[Group]
+    bodies: Mapping[str, bytes]
+
+
+class Sections(NamedTuple, Generic[_T]):
+    """One consistent state of the store in sections.
+
+    `families` are those of a `Snapshot`, without bodies. `sections` are all groups in the order of their keys: what was
+    made of a section that was read, or the number of the known one that is as it was. `many_helps` is as in `Snapshot`.
+    """
+
+    families: Sequence[FamilyView]
+    sections: Sequence[int | _T]
+    many_helps: Sequence[str]
 
 
 class GroupContents(NamedTuple):

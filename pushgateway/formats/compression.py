@@ -31,7 +31,7 @@ else:
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats import ContentEncoding
 
-__all__ = ["Member", "compress", "decompress", "pack", "unpack"]
+__all__ = ["Member", "compress", "decompress", "pack", "pack_one", "unpack"]
 
 _CHUNK_BYTES: Final = 1 << 14
 """How much a decompressor is given at a time. It copies what follows the end of a member, so a body of many small
@@ -249,16 +249,16 @@ def pack(parts: Iterable[bytes], packing: ContentEncoding) -> list[Member]:
         pending.append(part)
         room -= len(part)
         if room <= 0:
-            members.append(_member(pending, packing))
+            members.append(pack_one(b"".join(pending), packing))
             pending.clear()
             room = _MEMBER_BYTES
     if pending:
-        members.append(_member(pending, packing))
+        members.append(pack_one(b"".join(pending), packing))
     return members
 
 
-def _member(parts: list[bytes], packing: ContentEncoding) -> Member:
-    data = b"".join(parts)
+def pack_one(data: bytes, packing: ContentEncoding) -> Member:
+    """Compress to one member; `packing` as in `pack`."""
     return Member(compress(data, packing), len(data))
 
 

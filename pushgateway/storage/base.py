@@ -49,12 +49,25 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Hashable, Sequence
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, Protocol, TypeAlias, TypeVar
 
-from pushgateway.model import Change, Form, GroupContents, GroupPage, GroupQuery, Snapshot, Totals
+from pushgateway.model import (
+    Change,
+    Form,
+    GroupContents,
+    GroupPage,
+    GroupQuery,
+    Mark,
+    Section,
+    Sections,
+    Snapshot,
+    Totals,
+)
 
 __all__ = ["UNKNOWN_OUTCOME", "Store", "Ticket", "Version"]
+
+_T = TypeVar("_T")
 
 Version: TypeAlias = Hashable
 """What tells one state of a store from all others; means something to the store that returned it, and is compared only
@@ -137,6 +150,23 @@ class Store(Protocol):
             form: Which bytes of the families.
             legacy_only: Whether families under a name of which any is not `StoredFamily.legacy` come apart from the
                 others, in `Snapshot.contested`.
+
+        Raises:
+            StoreUnreadableError: The database is damaged, gone or closed.
+        """
+
+    def sections(self, known: Sequence[tuple[str, Mark]], take: Callable[[Section], _T]) -> Sections[_T] | None:
+        """Return one consistent state of everything in TEXT form, of which only what has changed is read.
+
+        Args:
+            known: Where each section began when it was read last, from which groups on, and its mark; () if nothing is
+                known. Any state of the store may be meant, also one that was read by another process.
+            take: Is called with each section that is not known as it is now, in the order of the keys, while the
+                state is held; what it returns is returned.
+
+        Returns:
+            None where only `families` can tell: some family is suspect, some name is not legacy, or the store has no
+            sections.
 
         Raises:
             StoreUnreadableError: The database is damaged, gone or closed.

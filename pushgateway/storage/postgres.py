@@ -39,9 +39,12 @@ from pushgateway.model import (
     GroupContents,
     GroupPage,
     GroupQuery,
+    Mark,
     MetricType,
     Push,
     Refusal,
+    Section,
+    Sections,
     Snapshot,
     Totals,
     Wipe,
@@ -222,6 +225,10 @@ class PostgresStore:
     def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return one consistent state of everything; see `base.Store`."""
         return self._read(lambda transaction: read_snapshot(transaction, form, legacy_only=legacy_only), _LONG)
+
+    def sections(self, known: Sequence[tuple[str, Mark]], take: Callable[[Section], _T]) -> Sections[_T] | None:
+        """Leave it to `families`, for which the server puts the bodies together; see `base.Store`."""
+        return None
 
     def version(self) -> Version | None:
         """Return which state of the store this is; see `base.Store`."""

@@ -40,6 +40,7 @@ from pushgateway.storage.listing import labels_of
 __all__ = [
     "APPLICATION_ID",
     "MIGRATIONS",
+    "STAMP",
     "TABLES",
     "TYPES",
     "TYPE_CODES",
@@ -76,8 +77,11 @@ TYPES: Final = (
 
 TYPE_CODES: Final[Mapping[MetricType, int]] = {type_: code for code, type_ in enumerate(TYPES)}
 
+STAMP: Final = "random() >> 18"
+"""What gives a group another stamp: of 46 bits, so that 100 000 of them add up to an integer."""
+
 _GROUPS: Final = (
-    """
+    f"""
     CREATE TABLE groups (
         id INTEGER PRIMARY KEY,
         pushed_at REAL NOT NULL,
@@ -86,6 +90,7 @@ _GROUPS: Final = (
         family_series INTEGER NOT NULL,
         bytes INTEGER NOT NULL,
         legacy INTEGER NOT NULL,
+        stamp INTEGER NOT NULL DEFAULT ({STAMP}),
         labels BLOB NOT NULL,
         key TEXT NOT NULL UNIQUE,
         job TEXT NOT NULL,
@@ -201,9 +206,9 @@ def _to_version_3(db: sqlite3.Connection) -> None:
         INSERT INTO groups SELECT
             id, pushed_at, failed_at, coalesce(c.families, 0),
             (coalesce(c.hashes, 0) + coalesce(p.hashes, 0)) / {_HASH_BYTES},
-            bytes, legacy, labels_of_key(key), key, job, shape, series, failure_reason
+            bytes, legacy, {STAMP}, labels_of_key(key), key, job, shape, series, failure_reason
         FROM groups_2 LEFT JOIN counted c ON c.group_id = id LEFT JOIN paged p ON p.group_id = id
-        """  # noqa: S608 - the constant
+        """  # noqa: S608 - the constants
     )
     db.execute("DROP TABLE groups_2")
 

@@ -4,6 +4,7 @@
     sqlite_files    whether the files are still ours     sqlite_writes   what a change does to the tables
     sqlite_handles  the connections                      sqlite_reads    how a snapshot is read
     sqlite_errors   what a failure means                 sqlite_totals   how much is stored in all
+    sqlite_sections what a scrape has to read again
 
 Beyond the contract: the database is opened when it is first needed (`open_store` tries at once), and again whenever
 another file of ours has taken its name. So a store whose file is missing answers errors, and recovers by itself.
@@ -30,13 +31,26 @@ from pushgateway.errors import (
     WouldBlockError,
 )
 from pushgateway.limits import Limits
-from pushgateway.model import Change, Form, GroupContents, GroupPage, GroupQuery, MetricType, Snapshot, Totals
+from pushgateway.model import (
+    Change,
+    Form,
+    GroupContents,
+    GroupPage,
+    GroupQuery,
+    Mark,
+    MetricType,
+    Section,
+    Sections,
+    Snapshot,
+    Totals,
+)
 from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket, Version
 from pushgateway.storage.checks import OwnFamilies, Rules
 from pushgateway.storage.sqlite_errors import FAILURES, Doing, translate
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
 from pushgateway.storage.sqlite_lookups import shapes_of
 from pushgateway.storage.sqlite_reads import find_groups, read_group, read_groups, read_snapshot
+from pushgateway.storage.sqlite_sections import read_sections
 from pushgateway.storage.sqlite_totals import read_all_totals
 from pushgateway.storage.sqlite_writes import MAX_FAMILY_BYTES, Prepared, apply_change, give_back_space
 from pushgateway.storage.status import StatusBoard
@@ -100,6 +114,10 @@ class SqliteStore:
     def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return one consistent state of everything; see `base.Store`."""
         return self._read_state(lambda db: read_snapshot(db, form, legacy_only=legacy_only))
+
+    def sections(self, known: Sequence[tuple[str, Mark]], take: Callable[[Section], _T]) -> Sections[_T] | None:
+        """Return one state in sections, of which those that have changed are read; see `base.Store`."""
+        return self._read_state(lambda db: read_sections(db, known, take))
 
     def version(self) -> Version | None:
         """Return which state of the store this is; see `base.Store`."""

@@ -16,26 +16,26 @@ from pushgateway.storage.listing import Dialect, Listing
 from pushgateway.storage.schema import TYPES
 from pushgateway.storage.sqlite_totals import read_totals
 
-__all__ = ["find_groups", "read_group", "read_groups", "read_snapshot"]
+__all__ = ["COLUMNS", "TEXT", "Header", "find_groups", "newest_headers", "read_group", "read_groups", "read_snapshot"]
 
-_Header: TypeAlias = tuple[int, str, int, str, str, int]
+Header: TypeAlias = tuple[int, str, int, str, str, int]
 
-_COLUMNS: Final = "key, series, pushed_at, failed_at, failure_reason, legacy"
-_GROUPS: Final = f"SELECT {_COLUMNS} FROM groups ORDER BY key"  # noqa: S608 - the constant above
-_GROUP: Final = f"SELECT {_COLUMNS} FROM groups WHERE key = ?"  # noqa: S608 - the constant above
+COLUMNS: Final = "key, series, pushed_at, failed_at, failure_reason, legacy"
+_GROUPS: Final = f"SELECT {COLUMNS} FROM groups ORDER BY key"  # noqa: S608 - the constant above
+_GROUP: Final = f"SELECT {COLUMNS} FROM groups WHERE key = ?"  # noqa: S608 - the constant above
 _HEADERS: Final = "SELECT id, name, type, help, unit, legacy FROM headers ORDER BY name, id"
 _SUSPECTS: Final = """
     SELECT DISTINCT h.name, h.type FROM families f INDEXED BY families_suspect CROSS JOIN headers h
     WHERE f.suspect AND h.id = f.header
 """
 # The rows of most families hold their bodies; a subquery in coalesce runs for the others only.
-_TEXT: Final = "coalesce(f.text, (SELECT b.text FROM large_bodies b WHERE b.id = f.large))"
+TEXT: Final = "coalesce(f.text, (SELECT b.text FROM large_bodies b WHERE b.id = f.large))"
 _METRICS: Final = "coalesce(f.metrics, (SELECT b.metrics FROM large_bodies b WHERE b.id = f.large))"
 # Bodies in the order of the groups' keys: appended to a list a family, they need no sorting.
 _BODIES: Final = {
     # S608: one of the two constants above.
     form: f"SELECT f.header, {body} FROM groups g CROSS JOIN families f WHERE f.group_id = g.id ORDER BY g.key"  # noqa: S608
-    for form, body in ((Form.TEXT, _TEXT), (Form.METRICS, _METRICS))
+    for form, body in ((Form.TEXT, TEXT), (Form.METRICS, _METRICS))
 }
 _PUSHED_LAST: Final = """
     SELECT max(f.pushed_at) FROM families f INDEXED BY families_by_header WHERE f.header = ?
@@ -65,29 +65,32 @@ _DIALECT: Final = Dialect("groups", mark="?", contains="instr(labels, ?)", write
 
 def read_snapshot(db: sqlite3.Connection, form: Form, *, legacy_only: bool) -> Snapshot:
     """Return all families, all groups, and apart from them what suspects concern, or has names that are not legacy."""
-    headers: list[_Header] = db.execute(_HEADERS).fetchall()
+    named, many_helps = newest_headers(db)
     contested = contested_names((name, TYPES[code]) for name, code in db.execute(_SUSPECTS))
     if legacy_only:
-        contested.update(header[1] for header in headers if not header[5])
-    bodies: dict[int, list[bytes]] = {}
-    named: dict[str, list[_Header]] = {}
-    for header in headers:
-        # Headers of one name share a list.
-        first = named.setdefault(header[1], [])
-        first.append(header)
-        bodies[header[0]] = bodies.get(first[0][0], [])
+        contested.update(name for name, (_, same) in named.items() if not all(header[5] for header in same))
+    # Headers of one name share a list.
+    lists: dict[str, list[bytes]] = {name: [] for name in named}
+    bodies = {header[0]: lists[name] for name, (_, same) in named.items() for header in same}
     for header_id, body in db.execute(_BODIES[form]):
         bodies[header_id].append(body)
     views = [
-        FamilyView(name, TYPES[newest[2]], newest[3], bodies[same[0][0]], newest[4])
-        for name, same in named.items()
+        FamilyView(name, TYPES[newest[2]], newest[3], lists[name], newest[4])
+        for name, (newest, _) in named.items()
         if name not in contested
-        for newest in [_newest(db, same)]
     ]
     groups = _groups(db)
     blocks = [_block(row) for name in sorted(contested) for row in db.execute(_BLOCKS, (name,))]
-    many_helps = [name for name, same in named.items() if len(same) > 1 and len({header[3] for header in same}) > 1]
     return Snapshot(views, groups, blocks, many_helps)
+
+
+def newest_headers(db: sqlite3.Connection) -> tuple[dict[str, tuple[Header, list[Header]]], list[str]]:
+    """Return for each name the header that was pushed last, and all; and the names whose help is not one."""
+    named: dict[str, list[Header]] = {}
+    for header in db.execute(_HEADERS):
+        named.setdefault(header[1], []).append(header)
+    many_helps = [name for name, same in named.items() if len(same) > 1 and len({header[3] for header in same}) > 1]
+    return {name: (_newest(db, same), same) for name, same in named.items()}, many_helps
 
 
 def read_groups(db: sqlite3.Connection) -> Sequence[GroupContents]:
@@ -128,7 +131,7 @@ def _groups(db: sqlite3.Connection) -> list[Group]:
     return [Group._make(row) for row in db.execute(_GROUPS)]
 
 
-def _newest(db: sqlite3.Connection, headers: Sequence[_Header]) -> _Header:
+def _newest(db: sqlite3.Connection, headers: Sequence[Header]) -> Header:
     """Return of the headers of one name the one that was pushed last."""
     if len(headers) == 1:
         return headers[0]

@@ -17,7 +17,7 @@ from pushgateway.model import Change, Delete, GroupingKey, MetricType, Push, Ref
 from pushgateway.storage.checks import QUICK_BYTES, Beside, Rules, check_quick, judge, overtaken, shape_text
 from pushgateway.storage.growth import ONE_GROUP, exceeded
 from pushgateway.storage.listing import labels_of
-from pushgateway.storage.schema import TYPE_CODES, TYPES
+from pushgateway.storage.schema import STAMP, TYPE_CODES, TYPES
 from pushgateway.storage.series import PushedSeries
 from pushgateway.storage.sqlite_lookups import NO_GROUP, SqliteLookups, shapes_of
 from pushgateway.storage.sqlite_totals import SERIES_OF_FAMILY, add_totals, read_totals
@@ -31,10 +31,10 @@ _ADD_GROUP: Final = """
     )
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_PUSHED: Final = "series = ?, families = ?, family_series = ?, bytes = ?, pushed_at = ?"
+_PUSHED: Final = f"series = ?, families = ?, family_series = ?, bytes = ?, pushed_at = ?, stamp = {STAMP}"
 _TOUCH_GROUP: Final = f"UPDATE groups SET {_PUSHED} WHERE id = ?"  # noqa: S608 - the constant above
 _FIRST_PUSH: Final = f"UPDATE groups SET {_PUSHED}, shape = ? WHERE id = ?"  # noqa: S608 - the constant above
-_FAIL_GROUP: Final = "UPDATE groups SET failed_at = ?, failure_reason = ? WHERE id = ?"
+_FAIL_GROUP: Final = f"UPDATE groups SET failed_at = ?, failure_reason = ?, stamp = {STAMP} WHERE id = ?"  # noqa: S608 - the constant
 
 _COLUMNS: Final = f"""
     f.name, f.header, h.type, h.help, h.unit, h.legacy, f.suspect, f.typed_at, f.hashes IS NULL, f.large,

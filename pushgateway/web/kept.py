@@ -7,11 +7,13 @@ connection's own, and what is kept is a twentieth of what is exposed.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from pushgateway.formats import ContentEncoding, Exposition
 from pushgateway.storage.base import Version
 from pushgateway.web.exposition import Finished
+from pushgateway.web.sections import Packed
 
 __all__ = ["Kept"]
 
@@ -34,7 +36,20 @@ class Kept:
     def __init__(self, *, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
+        self._sections: dict[ContentEncoding, Sequence[Packed]] = {}
         self._entries: dict[tuple[Exposition, ContentEncoding], _Entry] = {}
+
+    def sections(self, packing: ContentEncoding) -> Sequence[Packed]:
+        """Return the sections that were kept last; () if none were."""
+        return self._sections.get(packing, ())
+
+    def keep_sections(self, sections: Sequence[Packed], packing: ContentEncoding) -> None:
+        """Keep sections, whatever comes to be stored: each tells what it is of.
+
+        Not so many small families that they, which are not compressed, would take more than a quarter of the room.
+        """
+        few = sum(section.plain_bytes for section in sections) <= self._most_bytes // 4
+        self._sections = {packing: sections} if few else {}
 
     def find(self, asked: Exposition, packing: ContentEncoding, version: Version | None) -> Finished | None:
         """Return what was made of this version; None if nothing was, or nobody knows the version."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from pushgateway import formats
-from pushgateway.formats import ContentEncoding, Exposition
+from pushgateway.formats import ContentEncoding, Exposition, ExpositionFormat
 from pushgateway.memory import give_memory_back
 from pushgateway.web import exposition
 from pushgateway.web.exposition import Finished
 from pushgateway.web.handlers import Services, services
 from pushgateway.web.responses import Answer, empty
+from pushgateway.web.sections import finish_sections, pack_section
 
 __all__ = ["bp"]
 
@@ -44,15 +45,36 @@ def _finished(at_hand: Services, asked: Exposition, encoding: ContentEncoding) -
     version = at_hand.store.version()
     finished = at_hand.kept.find(asked, packing, version)
     if finished is None:
-        snapshot = at_hand.store.families(
-            exposition.form_of(asked.format), legacy_only=exposition.takes_legacy_only(asked)
-        )
-        finished = exposition.finish(asked, snapshot, packing=packing)
-        del snapshot
+        finished = _of_sections(at_hand, asked, packing) or _of_snapshot(at_hand, asked, packing)
         at_hand.kept.keep(finished, packing, version)
-        at_hand.scrapes.made(finished.size_bytes)
-        if at_hand.scrapes.is_large:
-            give_memory_back()
+    return finished
+
+
+def _of_sections(at_hand: Services, asked: Exposition, packing: ContentEncoding) -> Finished | None:
+    """Read what has changed since the last time; None where that cannot be told."""
+    if asked.format is not ExpositionFormat.TEXT:
+        return None
+    known = at_hand.kept.sections(packing)
+    found = at_hand.store.sections(
+        [(one.first, one.mark) for one in known], lambda section: pack_section(section, packing)
+    )
+    if found is None:
+        return None
+    sections = [known[one] if isinstance(one, int) else one for one in found.sections]
+    at_hand.kept.keep_sections(sections, packing)
+    finished = finish_sections(asked, found, sections, packing=packing)
+    at_hand.scrapes.made(finished.size_bytes)
+    return finished
+
+
+def _of_snapshot(at_hand: Services, asked: Exposition, packing: ContentEncoding) -> Finished:
+    """Read all that is stored."""
+    snapshot = at_hand.store.families(exposition.form_of(asked.format), legacy_only=exposition.takes_legacy_only(asked))
+    finished = exposition.finish(asked, snapshot, packing=packing)
+    del snapshot
+    at_hand.scrapes.made(finished.size_bytes)
+    if at_hand.scrapes.is_large:
+        give_memory_back()
     return finished
 
 

@@ -44,6 +44,9 @@ class NoStore:
         """Return the snapshot."""
         return self.snapshot
 
+    def sections(self, known: object, take: object) -> None:
+        """Have none."""
+
     def version(self) -> None:
         """Tell nothing."""
 

@@ -54,7 +54,7 @@ class Figure:
         if self.reference is None:
             return number(self.median)
         both = f"{number(self.median)} / {number(self.reference)}"
-        return both if self.advantage is None else f"{both} ({self.advantage:.3g}x)"
+        return both if self.advantage is None else f"{both} ({number(self.advantage)}x)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,15 @@ __all__ = ["facts"]
 
 def facts(*, alone: bool = False) -> Iterator[str]:
     """Yield a line a fact; `alone` leaves the original out."""
-    yield f"date: {datetime.now(UTC):%d %B %Y}; load of the machine at the start: {os.getloadavg()[0]:.1f}"
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    yield f"date: {datetime.now(UTC):%d %B %Y}; load of the machine at the start: {load:.1f}"
+    if load > cores / 2:
+        yield (
+            "other programs were at work: rates and times are of both sides among them, and favour whoever has fewer "
+            "processes and waits for no disk; processor time is what they disturb least"
+        )
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    yield f"machine: {os.cpu_count()} cores, {processor()}, {memory:.0f} GiB of memory, {system()}"
+    yield f"machine: {cores} cores, {processor()}, {memory:.0f} GiB of memory, {system()}"
     yield (f"disk: {filesystem()}; writing and flushing 4 KiB takes {1e3 * flush_seconds():.2f} ms (median of 50)")
     yield (
         f"ours: pushgateway {pushgateway.__version__} ({commit()}), Python {platform.python_version()}, "

@@ -19,6 +19,7 @@ __all__ = ["SECONDS", "TITLE", "measure"]
 
 TITLE = "Scrapes"
 SECONDS = Column("scrape, ms")
+SLOWEST = Column("slowest, ms")
 CPU = Column("CPU a scrape, ms")
 SIZE = Column("sent, MB")
 PUSH_P99 = Column("push " + P99.name)
@@ -80,6 +81,7 @@ def idle(service: Service, *, encoding: str, seconds: float, again: bool) -> dic
         sizes.append(size)
     return {
         SECONDS: 1e3 * statistics.median(times),
+        SLOWEST: 1e3 * max(times),
         CPU: 1e3 * used / len(times),
         SIZE: statistics.median(sizes) / 1e6,
     }
@@ -98,6 +100,7 @@ def busy(service: Service, *, encoding: str, groups: int, seconds: float) -> dic
         outcome = pushing.result()
     return {
         SECONDS: 1e3 * statistics.median(times),
+        SLOWEST: 1e3 * max(times),
         SIZE: statistics.median(sizes) / 1e6,
         RATE: outcome.pushes_per_second,
         PUSH_P50: 1e3 * outcome.p50_seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from pushgateway.web.handlers import Services, services
 from pushgateway.web.queries import stale_seconds
 from pushgateway.web.stored import find_group
 from pushgateway.web.ui.frame import bp, page
+from pushgateway.web.ui.groups import form_value
 
 __all__: list[str] = []
 
@@ -97,7 +97,7 @@ def group() -> Response:
         labels=labels,
         title=_title(key),
         path=path,
-        sent=_sent(key),
+        sent=form_value(key),
         stale=_is_stale(contents.group, at_hand),
         group=contents.group,
         reason=contents.group.failure_reason,
@@ -184,11 +184,6 @@ def _title(key: GroupingKey) -> str:
 def _anchor(name: str) -> str:
     """Return an `id` for a family, which may have any characters in its name."""
     return f"family-{blake2b(name.encode(), digest_size=6).hexdigest()}"
-
-
-def _sent(key: GroupingKey) -> str:
-    """Return the key as the form for deleting reads it, in characters that HTML can write."""
-    return json.dumps(key.labels, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def _is_stale(group: Group, at_hand: Services) -> bool:

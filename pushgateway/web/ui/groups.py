@@ -30,7 +30,7 @@ from pushgateway.web.handlers import Services, services
 from pushgateway.web.queries import DEFAULT_STALE, asked_groups, stale_seconds
 from pushgateway.web.ui.frame import bp, page, see
 
-__all__ = ["delete", "groups"]
+__all__ = ["delete", "form_value", "groups"]
 
 _TITLE_CHARACTERS: Final = 200
 """How much of its labels is read aloud of a group that is to be chosen."""
@@ -115,7 +115,7 @@ def delete() -> Response:
     if not keys:
         return see("groups", **kept, cursor=cursor)
     if request.form.get("confirm") != "yes":
-        rows = [(_sent(key), _labels(key)) for key in keys]
+        rows = [(form_value(key), _labels(key)) for key in keys]
         return page("groups_delete.html", rows=rows, kept=kept, cursor=cursor)
     _delete_all(keys, services())
     return see("groups", **kept, cursor=cursor, deleted=len(keys))
@@ -137,7 +137,7 @@ def _row(summary: GroupSummary, stale_before_seconds: float, config: Config) -> 
     labels = _labels(key)
     return _Row(
         name=f"group-{zlib.crc32(summary.key.encode()):08x}",
-        key=_sent(key),
+        key=form_value(key),
         labels=labels,
         title=excerpt(", ".join(f"{name} {value}" for name, value in labels), _TITLE_CHARACTERS).text,
         path=f"groups/{grouping.readable_path(key, utf8_names=config.enable_utf8_names)}",
@@ -151,7 +151,7 @@ def _labels(key: GroupingKey) -> Labels:
     return tuple(sorted(key.labels, key=lambda label: label[0] != "job"))
 
 
-def _sent(key: GroupingKey) -> str:
+def form_value(key: GroupingKey) -> str:
     """Return a group as forms send it: its key in characters that HTML can write, and browsers leave as they are."""
     return json.dumps(key.labels, separators=(",", ":")).replace("\x7f", "\\u007f")
 

@@ -54,7 +54,7 @@ def paths(config: Config) -> Json:
         "/groups/delete": _item(post=_delete_by_form()),
         "/failures": _item(get=_page("failures", "Show a person what was refused lately")),
         "/status": _item(get=_page("status", "Show a person what this gateway is and how it is set up")),
-        "/status/wipe": _item(post=_wipe_by_form()),
+        **({"/status/wipe": _item(post=_wipe_by_form())} if config.enable_admin_api else {}),
         "/static/{file}": _item(get=_static(), parameters=[_path("file", "A file of the pages.", example="style.css")]),
         "/-/healthy": _item(get=_health("healthy", "Tell whether the gateway answers", ())),
         "/-/ready": _item(get=_health("ready", "Tell whether the gateway can serve", (503,))),

@@ -39,7 +39,7 @@ def parts(value: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     """The document, as a client reads it."""
-    return json.loads(json.dumps(document(Config())))
+    return json.loads(json.dumps(document(Config(enable_admin_api=True))))
 
 
 def test_it_is_served_as_the_rest_of_the_api() -> None:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.judges import Validator
+from tests.browser.scene import ScenicGateway, fill
 from tests.browser.visitor import WAIT_MILLISECONDS, Visitor
 from tests.harness import Gateway, require_program
 from tests.node import install_packages
@@ -35,6 +36,22 @@ def visitor(browser: Browser, gateway: Gateway) -> Iterator[Visitor]:
     """A visitor of an empty gateway, who fails the test if a page did what none may do."""
     gateway.wipe()
     someone = Visitor(browser, gateway)
+    yield someone
+    someone.close()
+
+
+@pytest.fixture(scope="session")
+def scene() -> Iterator[ScenicGateway]:
+    """A gateway that has run for days; nobody changes what it holds."""
+    with ScenicGateway() as gateway:
+        fill(gateway)
+        yield gateway
+
+
+@pytest.fixture
+def spectator(browser: Browser, scene: ScenicGateway) -> Iterator[Visitor]:
+    """A visitor of that gateway, who changes nothing."""
+    someone = Visitor(browser, scene)
     yield someone
     someone.close()
 

@@ -30,7 +30,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n) env DEBIAN_FRONTEND=noni
 # An update that fails for one of several sources may still have brought what is needed.
 apt_install = { $(AS_ROOT) apt-get -qq update; $(AS_ROOT) apt-get -qq install --no-install-recommends --yes $(1); } >/dev/null 2>&1
 
-.PHONY: run test help lint format types layers unit contract sdk integration reliability e2e browser project bench soak fuzz clean programs
+.PHONY: run test help lint format types layers unit contract sdk integration reliability e2e browser project bench soak pictures fuzz clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -77,6 +77,9 @@ sdk integration reliability e2e: .venv/.dev programs ## The same, for suites tha
 
 soak: .venv/.dev programs ## Run the long forms of tests; mixed load for SOAK_SECONDS (1800)
 	@SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -m soak tests $(ARGS)
+
+pictures: .venv/.dev programs ## Draw the pictures of the pages that the README shows into docs/images
+	@PICTURES=$(CURDIR)/docs/images $(PYTEST) tests/browser/test_pictures.py $(ARGS)
 
 fuzz: .venv/.dev programs ## Send damaged requests in all formats for FUZZ_SECONDS (300)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m soak tests/integration/test_fuzz.py $(ARGS)

@@ -73,6 +73,14 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
     assert not broken
 
 
+def test_the_pictures_of_the_readme_are_those_that_are_kept() -> None:
+    """Each picture that the README shows, in light and dark, is kept in docs/images, and no other."""
+    shown = set(re.findall(r'src(?:set)?="docs/images/([^"]+)"', page("README.md")))
+
+    assert shown == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+    assert {name.replace("-light", "-dark") for name in shown} <= shown
+
+
 @pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_make_targets_of_pages_exist(path: Path) -> None:
     """Each `make x` that a page mentions is a target of the Makefile."""

@@ -18,6 +18,10 @@ seen from outside; in it the application gets so much room for the decompressed 
 parses what needs more: then the next larger lane calls it again. INLINE keeps the loop for some 15 ms at most (a body
 of 1 000 families), and for 5 s never: whatever waits is in a thread.
 
+A write of the small lanes is committed without a flush: the loop lets a thread flush the store for all that wait for
+it, and calls the application once more for the answer. So nobody holds the writers' lock, or the loop, for as long as a
+disk takes, and pushes that come at the same time pay for one flush.
+
 A write that waits holds a `Ticket` that the loop watches: when the time is up and the ticket can still be given up, the
 answer is 503 with Retry-After, the write is never applied, and what is being parsed for it ends. A request that is
 complete is carried out even if its client has gone: jobs that push and do not read the answer exist, and the original
@@ -42,7 +46,8 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from pushgateway.config import Limits
-from pushgateway.errors import LimitError, LongWorkError, WouldBlockError
+from pushgateway.errors import LimitError, LongWorkError, UnflushedError, WouldBlockError
+from pushgateway.flusher import Flusher
 from pushgateway.guard import Guard, Origins, Verdict
 from pushgateway.memory import give_memory_back
 from pushgateway.storage.base import Ticket
@@ -149,6 +154,10 @@ def choose_lane(
     return Lane.POOL
 
 
+_FLUSHED_TOGETHER: Final = frozenset({Lane.INLINE, Lane.WRITER, Lane.BULK})
+"""Lanes whose writes share flushes. What a giant leaves takes too much memory to wait for anything."""
+
+
 class Response(NamedTuple):
     """A whole response."""
 
@@ -247,7 +256,9 @@ class Bridge:
             ``pushgateway.ticket`` (a `Ticket`, or None: do not wait for other writers and let WouldBlockError pass),
             ``pushgateway.room_bytes`` (if it is there: let LongWorkError pass rather than parse a body that is larger
             when it is decompressed) and ``pushgateway.scratch`` (a dict that survives a second call of the same
-            request; ``prepared`` in it says that all that is left to do is the store's part).
+            request; ``prepared`` in it says that all that is left to do is the store's part) and
+            ``pushgateway.flushes`` (if it is there: commit without a flush and raise UnflushedError; for the second
+            call ``unflushed`` is in the scratch if the flush has failed, the error).
         limits: What requests may use.
         threads: Threads of the pool.
         inline_store: `Store.inline`.
@@ -255,6 +266,7 @@ class Bridge:
         giants: What a giant holds while it is worked on, over all workers.
         report: Is told of the answers that are not the application's.
         guard: Says who may come in, before a body is read; None for everybody.
+        flush: `Store.flush`, if the writes of small lanes are to share flushes; None leaves each to the application.
         external_url: The URL under which browsers see the gateway; "" if it is not known.
     """
 
@@ -269,11 +281,13 @@ class Bridge:
         giants: AbstractContextManager[object] = _NOTHING_HELD,
         report: Report = unreported,
         guard: Guard | None = None,
+        flush: Callable[[], None] | None = None,
         external_url: str = "",
     ) -> None:
         self.report = report
         self._origins = Origins(external_url)
         self._guard = guard
+        self._flusher = None if flush is None else Flusher(flush)
         self._app = app
         self._limits = limits
         self._inline_store = inline_store
@@ -339,6 +353,8 @@ class Bridge:
         """Let the threads end after what is queued; does not wait for them."""
         for threads in self._lanes.values():
             threads.close()
+        if self._flusher is not None:
+            self._flusher.close()
         if self._guard is not None:
             self._guard.close()
 
@@ -382,6 +398,8 @@ class Bridge:
                 return self._call(environ, body, lane, ticket=None)
             except LongWorkError:
                 lane = Lane.BULK
+            except UnflushedError:
+                return await self._flushed(environ, body, lane, ticket=None)
             except WouldBlockError:
                 lane = Lane.WRITER
         ticket, begun = Ticket(), environ["pushgateway.begun"]
@@ -390,12 +408,22 @@ class Bridge:
                 return await self._in_thread(lane, environ, body, ticket, begun)
             except LongWorkError:
                 return await self._in_thread(Lane.GIANT, environ, body, ticket, begun)
+            except UnflushedError:
+                return await self._flushed(environ, body, lane, ticket=ticket)
         except asyncio.CancelledError:
             # The worker ends, and the client will hear nothing: it is not to be done half a second later after all.
             ticket.expire()
             raise
         except Exception:
             return self._failed(environ)
+
+    async def _flushed(self, environ: Environ, body: bytes, lane: Lane, *, ticket: Ticket | None) -> Response:
+        """Let the store be flushed, then the application answer."""
+        assert self._flusher is not None  # noqa: S101 - else no call would have been asked to leave the flush
+        problem = await self._flusher.flush()
+        if problem is not None:
+            environ["pushgateway.scratch"]["unflushed"] = problem
+        return self._call(environ, body, lane, ticket=ticket)
 
     async def _in_thread(self, lane: Lane, environ: Environ, body: bytes, ticket: Ticket, begun: float) -> Response:
         """Answer in a thread of a lane, within the time that the lane allows from `begun` on, if it limits that."""
@@ -504,6 +532,8 @@ class Bridge:
             return written.append
 
         call = environ | {"wsgi.input": io.BytesIO(body), "pushgateway.ticket": ticket}
+        if self._flusher is not None and lane in _FLUSHED_TOGETHER:
+            call["pushgateway.flushes"] = True
         if lane in self._room_bytes:
             call["pushgateway.room_bytes"] = self._room_bytes[lane]
         try:
@@ -520,7 +550,9 @@ class Bridge:
                 b"".join(written),
             )
         except WouldBlockError as error:
-            if ticket is None or (isinstance(error, LongWorkError) and lane in self._room_bytes):
+            if ticket is None or isinstance(error, UnflushedError):
+                raise
+            if isinstance(error, LongWorkError) and lane in self._room_bytes:
                 raise
             return self._failed(environ)
         except Exception:

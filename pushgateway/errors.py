@@ -16,6 +16,7 @@
           +-- StoreBusyError         other writers were before us until the deadline passed
           +-- WouldBlockError        another writer holds the lock and the caller asked not to wait
           |    +-- LongWorkError     the work takes longer than the caller's thread may be kept
+          |    +-- UnflushedError    it is done, and the caller is to flush the store before anybody is told
           +-- StoreUnwritableError   disk full, read-only, file deleted: nothing was stored, reads go on
           +-- StoreUnreadableError   damaged or gone: not even reads work
 
@@ -42,6 +43,7 @@ __all__ = [
     "StoreError",
     "StoreUnreadableError",
     "StoreUnwritableError",
+    "UnflushedError",
     "UnsupportedMediaError",
     "WebConfigError",
     "WouldBlockError",
@@ -198,6 +200,10 @@ class WouldBlockError(StoreError):
 
 class LongWorkError(WouldBlockError):
     """The work takes longer than the caller's thread may be kept; nothing was stored."""
+
+
+class UnflushedError(WouldBlockError):
+    """What was asked for is committed, and whoever has called is to flush the store, then to call again."""
 
 
 class StoreUnwritableError(StoreError):

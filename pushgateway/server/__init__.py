@@ -176,6 +176,7 @@ class _Services:
             giants=self.giants,
             report=app.report_outside,
             guard=self._guard(),
+            flush=store.flush if store.inline else None,
             external_url=self.config.external_url,
         )
         return bridge, store

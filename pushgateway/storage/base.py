@@ -7,7 +7,10 @@ and replicas that share the database. A read that starts after `apply` has retur
 
 Durability. When `apply` returns, the change has been committed and flushed to stable storage: it survives kill -9 and
 loss of power. When it raises, nothing of the change has been stored (but for a refused push's failure time), except
-that a `StoreUnwritableError` whose commit's outcome is unknown says so in its reason.
+that a `StoreUnwritableError` whose commit's outcome is unknown says so in its reason. `commit` is `apply` without the
+flush: the change is there for every read and survives kill -9, and the next `flush` of the same store object, which
+covers all that was committed before it, keeps it from loss of power. Until that has returned nobody may be told that
+the change is stored.
 
 Consistency. A checked push that would leave a state that cannot be scraped raises `InconsistentPushError` and changes
 nothing but the group's failure time and reason (the group is created if need be). Checked against what is stored,
@@ -141,6 +144,26 @@ class Store(Protocol):
             OvertakenError: What comes from another gateway is older than what the group has. Nothing was stored.
             StoreUnwritableError: The database does not take writes. Reads go on.
             StoreUnreadableError: The database is damaged or the store is closed.
+        """
+
+    def commit(self, change: Change, ticket: Ticket | None) -> None:
+        """Apply one change without the flush, if that can be left for later; the caller calls `flush`.
+
+        Args:
+            change: What to do.
+            ticket: As in `apply`.
+
+        Raises:
+            Exception: As `apply`. After `InconsistentPushError` and `LimitError` the failure time is committed, and to
+                be flushed too.
+        """
+
+    def flush(self) -> None:
+        """Wait until all that this store has committed before is on stable storage. Any thread may call it.
+
+        Raises:
+            StoreUnwritableError: It cannot be flushed, and whether it was stored is unknown.
+            StoreUnreadableError: The store is closed.
         """
 
     def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:

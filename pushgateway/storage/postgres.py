@@ -222,6 +222,15 @@ class PostgresStore:
         if refusal is not None:
             raise refusal
 
+    def commit(self, change: Change, ticket: Ticket | None) -> None:
+        """Apply one change; a commit of the server is flushed."""
+        self.apply(change, ticket)
+
+    def flush(self) -> None:
+        """Do nothing but say whether the store is open: what is committed is flushed."""
+        if self._connections.closed:
+            raise StoreUnreadableError(_CLOSED)
+
     def families(self, form: Form, *, legacy_only: bool = False) -> Snapshot:
         """Return one consistent state of everything; see `base.Store`."""
         return self._read(lambda transaction: read_snapshot(transaction, form, legacy_only=legacy_only), _LONG)

@@ -97,6 +97,31 @@ class SqliteStore:
 
     def apply(self, change: Change, ticket: Ticket | None) -> None:
         """Apply one change; see `base.Store`."""
+        try:
+            self.commit(change, ticket)
+        except RequestError:
+            self.flush()
+            raise
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait until what is committed is on stable storage; see `base.Store`."""
+        try:
+            handles = self._entered()
+        except StoreUnreadableError as error:
+            raise StoreUnreadableError(f"{error.reason}; {UNKNOWN_OUTCOME}") from None
+        if handles is None:
+            return  # and so nothing was committed since it was opened
+        try:
+            handles.flush_commits()
+        except OSError as error:
+            reason = f"{self._translated(error, Doing.WRITING)}; {UNKNOWN_OUTCOME}"
+            raise self._noted(StoreUnwritableError(reason)) from error
+        finally:
+            handles.leave()
+
+    def commit(self, change: Change, ticket: Ticket | None) -> None:
+        """Apply one change without the flush, for which nobody else has to wait; see `base.Store`."""
         if self._closed:
             raise StoreUnreadableError(_CLOSED)
         may_wait = ticket is not None
@@ -205,6 +230,7 @@ class SqliteStore:
             handles.flush_log()
             raise StoreUnwritableError(problem)
         with handles.waiting() if may_wait else nullcontext():
+            self._mend_log(handles, may_wait=may_wait)
             self._keep_log_short(handles, may_wait=may_wait)
             refusal = self._transact_twice(handles, prepared, may_wait=may_wait)
         if problem := files.displaced() or files.displaced_beside():
@@ -240,6 +266,19 @@ class SqliteStore:
             if db.in_transaction:
                 db.execute("ROLLBACK")
         return refusal
+
+    def _mend_log(self, handles: Handles, *, may_wait: bool) -> None:
+        """Start the log again after a flush of it has failed.
+
+        The system takes pages for written that were not, and flushes later ones without an error: after a loss of power
+        the log would end before these, whatever its end was told to be. What moves into the database is written anew.
+        """
+        if not handles.log_is_torn:
+            return
+        if not may_wait:
+            raise WouldBlockError("the database's log has to start again first, since it could not be flushed")
+        if not handles.restart_log():
+            raise StoreUnwritableError(f"the log of {self._path} could not be flushed, and is still being read")
 
     def _keep_log_short(self, handles: Handles, *, may_wait: bool) -> None:
         """Start the log again if reads that overlap without a gap have kept the checkpoints from doing so.

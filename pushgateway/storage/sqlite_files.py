@@ -66,7 +66,8 @@ class Files:
         self.real_path = os.path.realpath(path)
         self.log_bytes = 0
         self._board = board
-        self._beside = (self.real_path + "-wal", self.real_path + "-shm")
+        self.log_path = self.real_path + "-wal"
+        self._beside = (self.log_path, self.real_path + "-shm")
         self._presence = _enter(path, board)
         self._used: tuple[FileIdentity | None, ...] = (self._presence.identity, None, None)
         try:

@@ -10,6 +10,7 @@ from flask import current_app
 
 from pushgateway.activity import ActivityBoard
 from pushgateway.config import Config
+from pushgateway.errors import RequestError, UnflushedError
 from pushgateway.failures import FailureRing
 from pushgateway.memory import LargeTurns
 from pushgateway.model import Change
@@ -58,14 +59,29 @@ class Services:
         """Apply a change, waiting for other writers as the request says.
 
         `pushgateway.ticket` in the environment is the caller's place in the queue; None asks not to wait. A plain WSGI
-        server sets nothing: then the request waits in its own thread.
+        server sets nothing: then the request waits in its own thread. With `pushgateway.flushes` the caller flushes the
+        store: then what came of the change waits in `pushgateway.scratch` for the second call of the same request.
 
         Raises:
             WouldBlockError: There is no ticket, and another writer is at work. The caller repeats the whole request.
+            UnflushedError: It is committed. The caller repeats the whole request when it has flushed the store.
             Exception: Whatever else `Store.apply` raises.
         """
-        ticket = environ["pushgateway.ticket"] if "pushgateway.ticket" in environ else Ticket()
-        self.store.apply(change, cast("Ticket | None", ticket))
+        ticket = cast("Ticket | None", environ["pushgateway.ticket"] if "pushgateway.ticket" in environ else Ticket())
+        if not environ.get("pushgateway.flushes"):
+            self.store.apply(change, ticket)
+            return
+        scratch = cast("dict[str, object]", environ["pushgateway.scratch"])
+        if "committed" not in scratch:
+            refusal: RequestError | None = None
+            try:
+                self.store.commit(change, ticket)
+            except RequestError as error:
+                refusal = error
+            scratch["committed"] = refusal
+            raise UnflushedError("the change is to be flushed")
+        if (outcome := cast("Exception | None", scratch.get("unflushed") or scratch["committed"])) is not None:
+            raise outcome
 
 
 def services() -> Services:

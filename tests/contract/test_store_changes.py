@@ -55,6 +55,16 @@ def test_push_is_read_back(store: Store) -> None:
     assert snapshot.contested == []
 
 
+def test_a_commit_can_be_read_before_it_is_flushed(store: Store) -> None:
+    """What is committed is there for every read; refusals are raised, and a flush has nothing more to say."""
+    store.commit(push(A, family("x", group=A), at=7.5), None)
+    assert names(store) == ["x"]
+    with pytest.raises(InconsistentPushError):
+        store.commit(push(B, family("x", MetricType.COUNTER, group=B), at=8.5), Ticket())
+    store.flush()
+    assert [group.failed_at_seconds for group in store.families(Form.TEXT).groups] == [0.0, 8.5]
+
+
 def test_times_of_families(store: Store) -> None:
     """A family whose own push time is given has that one, and the group that of the push; a later push replaces it."""
     x, y = family("x", group=A), family("y", group=A)

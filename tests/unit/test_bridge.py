@@ -19,7 +19,7 @@ import pytest
 from pushgateway import bridge as bridge_module
 from pushgateway.bridge import Bridge, Lane, choose_lane, make_environ
 from pushgateway.config import Limits
-from pushgateway.errors import LongWorkError, WouldBlockError
+from pushgateway.errors import LongWorkError, UnflushedError, WouldBlockError
 from pushgateway.guard import Verdict
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import Refused
@@ -879,3 +879,46 @@ def test_a_body_that_takes_long_leaves_the_writers() -> None:
         answer = run(ask(bridge))
     assert answer.body.startswith(b"giant")
     assert rooms == [1 << 20, None]
+
+
+def flushed_view(environ: Environ) -> bytes:
+    """Commit at the first call, and tell at the second whether the flush went well."""
+    scratch = environ["pushgateway.scratch"]
+    if environ.get("pushgateway.flushes") and "committed" not in scratch:
+        if environ["pushgateway.ticket"] is None and b"wait" in environ["PATH_INFO"].encode():
+            raise WouldBlockError("others")
+        scratch["committed"] = None
+        raise UnflushedError("flush")
+    return str(scratch.get("unflushed", "flushed")).encode()
+
+
+@pytest.mark.parametrize("target", [b"/metrics/job/a", b"/metrics/job/wait"])
+@pytest.mark.parametrize("body", [b"x 1\n", b"x 1\n" * 200])
+def test_a_write_is_answered_after_a_flush(target: bytes, body: bytes) -> None:
+    """Inline, in the writer lane and in the bulk lane: the application answers when the store has been flushed."""
+    flushes: list[str] = []
+
+    async def talk(problem: Exception | None) -> Answer:
+        def flush() -> None:
+            flushes.append(threading.current_thread().name)
+            if problem is not None:
+                raise problem
+
+        bridge = Bridge(application(flushed_view), limits=LIMITS, threads=2, inline_store=True, flush=flush)
+        answer = await ask(bridge, target=target, pieces=(body,))
+        bridge.close()
+        return answer
+
+    assert run(talk(None)).body == b"flushed"
+    assert run(talk(OSError("no disk"))).body == b"no disk"
+    assert flushes == ["flush", "flush"]
+
+
+def test_without_a_flush_the_application_flushes_itself() -> None:
+    """A bridge that has no flush asks for none to be left to it."""
+
+    async def talk() -> Answer:
+        with bridged(flushed_view) as bridge:
+            return await ask(bridge)
+
+    assert run(talk()).body == b"flushed"

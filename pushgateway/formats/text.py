@@ -33,6 +33,7 @@ from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricTyp
 from pushgateway.names import METRIC_NAME_RE, is_metric_name, shown
 
 __all__ = [
+    "VALUE",
     "format_value",
     "parse",
     "parse_carefully",
@@ -51,7 +52,7 @@ _STANDARD: Final = Limits()
 _CRLF_HINT: Final = "the line ends with CR LF, and only LF ends a line; --push.lenient-line-endings accepts both"
 
 # Digits are limited so that no number here can overflow a double: those with more digits go the careful way.
-_VALUE: Final = r"[+-]?(?:[0-9]{1,99}+(?:\.[0-9]{0,99}+)?|\.[0-9]{1,99}+)(?:[eE][+-]?[0-9]{1,2}+)?|[+-]Inf|NaN"
+VALUE: Final = r"[+-]?(?:[0-9]{1,99}+(?:\.[0-9]{0,99}+)?|\.[0-9]{1,99}+)(?:[eE][+-]?[0-9]{1,2}+)?|[+-]Inf|NaN"
 
 # What stands between braces is checked by its shape: see label_shapes. It may hold closing braces, as paths do, but not
 # with a blank after them: a pattern that tries every closing brace, from the end of the line, takes half as long again.
@@ -67,7 +68,7 @@ _LINE: Final = r"[^\n]*\n|[^\n]+"
 _DESCRIPTION: Final = r"# (?:HELP|TYPE) [^\n]*\n"
 
 # A row is name, labels, value of a well-formed sample; or else all of the text is in the last place.
-_rows = re.compile(rf"({METRIC_NAME_RE})(?:\{{({_LABELS})\}})? ({_VALUE})\n|({_DESCRIPTION}|{_SILENT}|{_LINE})")
+_rows = re.compile(rf"({METRIC_NAME_RE})(?:\{{({_LABELS})\}})? ({VALUE})\n|({_DESCRIPTION}|{_SILENT}|{_LINE})")
 _lines_or_silence = re.compile(rf"()()()({_SILENT}|{_LINE})")
 _lines = re.compile(rf"()()()({_LINE})")
 

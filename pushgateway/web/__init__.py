@@ -20,6 +20,7 @@ from pushgateway.config import Config
 from pushgateway.errors import LimitError, PushgatewayError, WouldBlockError
 from pushgateway.failures import FailureRing
 from pushgateway.memory import LargeTurns
+from pushgateway.recurring import Recurring
 from pushgateway.storage.base import Store
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import api, body, lifecycle, openapi, push, responses, scrape, ui
@@ -114,6 +115,7 @@ def create_app(
         kept=Kept(),
         failures=ring,
         activity=board,
+        recurring=_recurring(config, telemetry),
         diagnosis=app.diagnosis,
         openapi=openapi.render(config),
         web_config_problem=web_config_problem,
@@ -242,6 +244,12 @@ class Gateway(Flask):
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log what nobody foresaw."""
         self.diagnosis.note_unexpected(request.environ, exc_info)
+
+
+def _recurring(config: Config, telemetry: Telemetry) -> Recurring | None:
+    if config.disable_consistency_check or config.enable_utf8_names or config.lenient_line_endings:
+        return None
+    return Recurring(limits=config.limits, own=telemetry.names())
 
 
 def _is_abandoned() -> bool:

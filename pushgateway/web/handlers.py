@@ -14,6 +14,7 @@ from pushgateway.errors import RequestError, UnflushedError
 from pushgateway.failures import FailureRing
 from pushgateway.memory import LargeTurns
 from pushgateway.model import Change
+from pushgateway.recurring import Recurring
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
 from pushgateway.web.diagnosis import Diagnosis
@@ -37,6 +38,7 @@ class Services:
         kept: What scrapes may show again.
         failures: The pushes that were refused lately.
         activity: What was pushed lately, and by whom.
+        recurring: Prepares the pushes whose shape it knows; None where settings leave it out.
         diagnosis: Is told what becomes of requests.
         openapi: The description of the API, finished.
         web_config_problem: Why the web configuration, as its files are now, cannot be used; "" if it can.
@@ -51,6 +53,7 @@ class Services:
     kept: Kept
     failures: FailureRing
     activity: ActivityBoard
+    recurring: Recurring | None
     diagnosis: Diagnosis
     openapi: bytes
     web_config_problem: Callable[[], str]

@@ -159,12 +159,16 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
     config = at_hand.config
     key = _key(environ, config)
     received = at_hand.clock()
+    replace = environ["REQUEST_METHOD"] == "PUT"
+    parsed = [_parsed(at_hand, environ, key, replace=replace, received_at_seconds=received, check=go_on)]
+    if isinstance(parsed[0], Push):
+        return _Prepared(parsed[0])
     try:
         change = prepare_push(
-            # In place, so that the families go as soon as they are labelled: a large push is all that fits in memory.
-            _families(config, environ, key, check=go_on),
+            # So that the families go as soon as they are labelled: a large push is all that fits in memory.
+            cast("tuple[MetricFamily, ...]", parsed.pop()),
             key,
-            replace=environ["REQUEST_METHOD"] == "PUT",
+            replace=replace,
             received_at_seconds=received,
             rendered_bytes=config.limits.rendered_bytes,
             own=at_hand.telemetry.names(),
@@ -177,9 +181,17 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
     return _Prepared(change)
 
 
-def _families(
-    config: Config, environ: Environ, key: GroupingKey, *, check: Callable[[], None]
-) -> tuple[MetricFamily, ...]:
+def _parsed(
+    at_hand: Services,
+    environ: Environ,
+    key: GroupingKey,
+    *,
+    replace: bool,
+    received_at_seconds: float,
+    check: Callable[[], None],
+) -> Push | tuple[MetricFamily, ...]:
+    """Read the body; returns the push itself where its shape is known, else the families."""
+    config = at_hand.config
     format = formats.body_format(cast(str, environ.get("CONTENT_TYPE", "")))
     data = body.read(environ, config.limits, check=check)
     if _is_long(data, key, format, allowed=_allowed_work(environ)):
@@ -188,6 +200,10 @@ def _families(
         return protobuf.parse(data, limits=config.limits, check=check)
     if format is BodyFormat.OPENMETRICS:
         return openmetrics.parse(data, limits=config.limits, check=check)
+    if at_hand.recurring is not None:
+        push = at_hand.recurring.prepare(data, key, replace=replace, received_at_seconds=received_at_seconds)
+        if push is not None:
+            return push
     return text.parse(
         data,
         limits=config.limits,

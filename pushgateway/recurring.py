@@ -1,0 +1,274 @@
+"""How is a push prepared that looks like one before it, but for its numbers?
+
+A job pushes the same lines at every run, with other values; and so do the many jobs of one program, into groups whose
+labels have the same names. What a body of text means beside its numbers is worked out once: `Recurring` splits a body
+at its numbers, and what is left, together with the label names of the group, is looked up. A push of 20 samples that is
+found takes a quarter of the time of `preparation.prepare_push`, 0.08 ms instead of 0.35.
+
+The way from one body to the next is not a second parser. A shape is learnt with `prepare_push`'s own steps, from a body
+whose numbers are 1, 2, 3, ...: wherever a number comes out in the end, it says which of the body's numbers belongs
+there; the group's label values are found again in the same way. What has a number in any other place (a HELP text, a
+timestamp), or depends on the numbers or the group's values in more than that (counts that are none, an order of series
+that differ in their label names), is not learnt or not found, and goes the long way, as does all that is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
+
+from pushgateway import rules
+from pushgateway.errors import PushgatewayError
+from pushgateway.formats import protobuf, text
+from pushgateway.formats.line_starts import escape
+from pushgateway.formats.spending import check_spending
+from pushgateway.limits import Limits
+from pushgateway.model import (
+    GroupingKey,
+    Histogram,
+    Labels,
+    Metric,
+    MetricFamily,
+    MetricType,
+    Push,
+    Sample,
+    StoredFamily,
+    Summary,
+)
+
+__all__ = ["Recurring"]
+
+_MOST_BYTES: Final = 16 << 10
+"""Larger bodies are rare, and have so many lines that most of the time goes elsewhere."""
+
+_KEPT_BYTES: Final = 8 << 20
+_BYTES_A_LINE: Final = 400
+_BYTES_A_BYTE: Final = 4
+"""What shapes may take, as reckoned from their bodies: some 600 of 20 samples. Beyond it all are forgotten."""
+
+_SEEN: Final = 4096
+"""How many shapes are remembered as seen once, as a number each: what never comes back is not learnt."""
+
+_WHOLE: Final = 2.0**53
+"""Up to here a count is the same number as an integer and as a double."""
+
+_split = re.compile(rf" ({text.VALUE})\n".encode()).split
+_marker = re.compile("\x01([0-9]+)\x02")
+
+_Shape: TypeAlias = tuple[tuple[str, ...], tuple[bytes, ...]]
+"""The label names of the group, and what stands between the numbers of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """What is known of a family of a shape. Numbers are found by their place in the body, from 1 on; 0 is none given.
+
+    Attributes:
+        family: It, as parsed, with places for numbers.
+        samples: How many lines it has in text.
+        pick: Makes the labels of a series of its own labels followed by the group's.
+        lines: Its text, with %s for the group's values and the numbers.
+        order: Which of them, the group's values before the numbers.
+    """
+
+    family: MetricFamily
+    samples: int
+    pick: Callable[[Labels], Labels]
+    lines: str
+    order: Callable[[Sequence[str]], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A shape.
+
+    Attributes:
+        families: What it holds.
+        counts: The places of numbers that have to be whole.
+        lines: How many lines of samples there are.
+    """
+
+    families: tuple[_Family, ...]
+    counts: tuple[int, ...]
+    lines: int
+
+
+class Recurring:
+    """Prepares pushes of text whose shapes it has learnt; any thread may use it.
+
+    It is for a gateway with its usual settings: checked, legacy names, strict line endings.
+
+    Args:
+        limits: What a push may hold.
+        own: Names and types of the gateway's own families, which count as stored.
+    """
+
+    def __init__(self, *, limits: Limits, own: Mapping[str, MetricType]) -> None:
+        self._limits = limits
+        self._own = own
+        self._most_bytes = min(_MOST_BYTES, limits.value_bytes)
+        self._known: dict[_Shape, _Known | None] = {}
+        self._kept_bytes = 0
+        self._seen: set[int] = set()
+        self._learning = threading.Lock()
+
+    def prepare(self, body: bytes, key: GroupingKey, *, replace: bool, received_at_seconds: float) -> Push | None:
+        """Make the push of a body, if its shape is known.
+
+        Args:
+            body: Text 0.0.4, decompressed.
+            key: The group.
+            replace: Whether the group's other families go.
+            received_at_seconds: Unix time of receipt.
+
+        Returns:
+            What `prepare_push` makes of what `text.parse` reads, or None: then these are to be asked.
+        """
+        if not 0 < len(body) <= self._most_bytes:
+            return None
+        parts = _split(body)
+        shape = (key.shape, tuple(parts[::2]))
+        known = self._known.get(shape) if shape in self._known else self._learn(shape)
+        if known is None:
+            return None
+        numbers = [0.0, *map(float, parts[1::2])]
+        for place in known.counts:
+            if not (0 <= numbers[place] < _WHOLE and numbers[place].is_integer()):
+                return None
+        series = text.render_labels(rules.group_labels(key))
+        if len(series) * known.lines > self._limits.rendered_bytes:
+            return None
+        words = [escape(value) for _, value in key.labels]
+        words += map(text.format_value, numbers)
+        extra = key.labels if "instance" in shape[0] else (*key.labels, ("instance", ""))
+        families = tuple([_stored(one, extra, numbers, words) for one in known.families])
+        return Push(key, families, replace, received_at_seconds, series)
+
+    def _learn(self, shape: _Shape) -> _Known | None:
+        """Learn a shape that is seen for the second time, as far as it can be."""
+        with self._learning:
+            number = hash(shape)
+            if number not in self._seen:
+                if len(self._seen) >= _SEEN:
+                    self._seen.clear()
+                self._seen.add(number)
+                return None
+            size = _BYTES_A_LINE * len(shape[1]) + _BYTES_A_BYTE * sum(map(len, shape[1]))
+            if self._kept_bytes + size > _KEPT_BYTES:
+                self._known.clear()
+                self._kept_bytes = 0
+            self._kept_bytes += size
+            try:
+                known = _known(shape, self._limits, self._own)
+            except PushgatewayError:
+                known = None
+            self._known[shape] = known
+            return known
+
+
+def _known(shape: _Shape, limits: Limits, own: Mapping[str, MetricType]) -> _Known | None:
+    """Prepare a body that has its places for numbers, and see where they come out; None if that says too little.
+
+    Raises:
+        PushgatewayError: It is refused.
+    """
+    names, pieces = shape
+    if any(b"\x01" in piece for piece in pieces):
+        return None
+    key = GroupingKey.of({name: f"\x01{at}\x02" for at, name in enumerate(names)})
+    body = b"".join([b"%s %d\n" % (piece, at) for at, piece in enumerate(pieces[:-1], 1)]) + pieces[-1]
+    families = text.parse(body, limits=limits)
+    places = [place for family in families for metric in family.metrics for place in _places(metric)]
+    # Numbers that were not split off, as 1e-100 or inf, stand among them: then they are not 1, 2, 3 to the last.
+    given = [place for place in places if place]
+    if sorted(given) != list(range(1, len(pieces))) or any(math.copysign(1, place) < 0 for place in places):
+        return None
+    labels = sum(len(metric.labels) for family in families for metric in family.metrics) + len(given)
+    check_spending(
+        limits,
+        samples=len(given),
+        families=len(families),
+        labels=labels,
+        text_bytes=_MOST_BYTES,
+        wide_bytes=_MOST_BYTES,
+    )
+    rules.validate(families, key)
+    labelled = rules.label(families, key)
+    rules.check(labelled, own)
+    kept = {family.name for family in labelled}
+    found = []
+    for family, result in zip([family for family in families if family.name in kept], labelled, strict=True):
+        if len({tuple([name for name, _ in metric.labels]) for metric in family.metrics}) > 1:
+            return None
+        found.append(_family(family, result, names))
+    counts = [place for family in families for metric in family.metrics for place in _counts(metric)]
+    return _Known(tuple(found), tuple(counts), len(given) + sum(len(family.metrics) for family in families))
+
+
+def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...]) -> _Family:
+    rendered = text.render_metrics(labelled).decode()
+    lines, order = [], []
+    for line in rendered.splitlines():
+        start, place = line.rsplit(" ", 1)
+        order += [int(at) for at in _marker.findall(start)]
+        order.append(len(names) + int(place))
+        lines.append(_marker.sub("%s", start.replace("%", "%%")) + " %s\n")
+    own = [name for name, _ in family.metrics[0].labels]
+    extra = [*names, *(() if "instance" in names else ("instance",))]
+    # The group's label wins, but for an empty instance, which yields to the series' own.
+    position = {"instance": len(own) + len(extra) - 1}
+    position |= {name: at for at, name in enumerate(own)}
+    position |= {name: len(own) + at for at, name in enumerate(names)}
+    pick = itemgetter(*(position[name] for name, _ in labelled.metrics[0].labels))
+    return _Family(family, len(lines), pick, "".join(lines), itemgetter(*order))
+
+
+def _places(metric: Metric) -> Iterator[float]:
+    """Return where the numbers of a metric stand in the body, as far as they are places."""
+    if isinstance(metric, Sample):
+        yield metric.value or math.nan
+        return
+    bounded = metric.quantiles if isinstance(metric, Summary) else metric.buckets
+    yield from (place or math.nan for _, place in bounded)
+    yield metric.sum
+    yield metric.count
+
+
+def _counts(metric: Metric) -> Iterator[int]:
+    """Return which of them are counts."""
+    if isinstance(metric, Histogram):
+        yield from (int(place) for _, place in metric.buckets)
+    if not isinstance(metric, Sample):
+        yield int(metric.count)
+
+
+def _stored(known: _Family, extra: Labels, numbers: Sequence[float], words: Sequence[str]) -> StoredFamily:
+    family, pick = known.family, known.pick
+    metrics = tuple([_filled(metric, pick(metric.labels + extra), numbers) for metric in family.metrics])
+    identities = tuple([tuple([pair for pair in metric.labels if pair[1]]) for metric in metrics])
+    return StoredFamily(
+        name=family.name,
+        type=family.type,
+        help=family.help,
+        text=(known.lines % known.order(words)).encode(),
+        metrics=protobuf.encode_metrics(MetricFamily(family.name, family.type, family.help, metrics)),
+        identities=identities,
+        hashes=rules.hashes(identities),
+        samples=known.samples,
+    )
+
+
+def _filled(metric: Metric, labels: Labels, numbers: Sequence[Any]) -> Metric:
+    """Put labels and numbers in their places."""
+    if isinstance(metric, Sample):
+        return Sample(labels, numbers[int(metric.value)])
+    if isinstance(metric, Summary):
+        quantiles = tuple([(bound, numbers[int(place)]) for bound, place in metric.quantiles])
+        return Summary(labels, quantiles, numbers[int(metric.sum)], int(numbers[int(metric.count)]))
+    buckets = tuple([(bound, int(numbers[int(place)])) for bound, place in metric.buckets])
+    return Histogram(labels, buckets, numbers[int(metric.sum)], int(numbers[int(metric.count)]))

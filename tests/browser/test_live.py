@@ -61,6 +61,7 @@ def test_what_the_reader_does_stays(visitor: Visitor) -> None:
     page = visitor.open("/", viewport={"width": 800, "height": 300})
     page.evaluate(
         """() => {
+            for (const one of document.querySelectorAll("[data-live]")) delete one.dataset.live;
             const part = document.createElement("div");
             part.dataset.live = "test";
             part.innerHTML = window.older = `<ul>${list(30)}</ul>`;
@@ -104,6 +105,15 @@ def test_what_the_reader_does_stays(visitor: Visitor) -> None:
     expect(page.locator("#t-22")).to_have_value("typed")
     expect(page.locator("#t-22")).to_be_focused()
     assert abs(page.evaluate("document.querySelector('#row-22').getBoundingClientRect().top") - before) < 2
+
+
+def test_a_page_that_has_become_another_is_loaded_anew(visitor: Visitor) -> None:
+    """What was an error, or anything else with other parts, does not stay when the page is as it should be."""
+    page = visitor.open("/")
+    page.evaluate("document.querySelector('[data-live=totals]').dataset.live = 'of before'")
+    with page.expect_navigation():
+        page.evaluate(f"{NOW}; {NOW}")
+    expect(page.locator("[data-live=totals]")).to_be_visible()
 
 
 def test_a_selection_is_not_taken_away(visitor: Visitor) -> None:

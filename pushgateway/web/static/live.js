@@ -130,6 +130,12 @@
   const remember = (part) => known.set(nameOf(part), part.innerHTML);
 
   const takeOver = (page) => {
+    const names = new Set(parts(page).map(nameOf));
+    // It is another page, such as one that was an error and is none any more.
+    if (!parts(document).every((part) => names.has(nameOf(part)))) {
+      location.reload();
+      return;
+    }
     const focused = document.activeElement;
     for (const fresh of parts(page)) {
       const part = document.querySelector(`[data-live="${CSS.escape(nameOf(fresh))}"]`);

@@ -46,7 +46,8 @@ One blueprint, one module a page, one template a module. How to write a page:
 
        data-live="NAME"       its content is replaced when the page is fetched again; names are unique on a page. What
                               the reader has opened, checked, typed or selected in it stays: give `details`, inputs
-                              and rows an `id` that does not depend on their place
+                              and rows an `id` that does not depend on their place. A page that comes back without one
+                              of its parts is loaded anew: put conditions inside
        data-confirm="WORDS"   on a form: its submit button waits until the input named `confirm` says WORDS. The view
                               compares too
        data-copy              on a button, hidden until there is a script: copies the text of the `code` beside it

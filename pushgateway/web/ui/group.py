@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 from flask import Response, request
 
 from pushgateway import grouping
-from pushgateway.config import Config
 from pushgateway.display import jobs
 from pushgateway.display.curl import group_commands
 from pushgateway.display.families import FamilyView, Label, view_family
@@ -27,7 +26,7 @@ from pushgateway.rules import group_labels
 from pushgateway.web.handlers import Services, services
 from pushgateway.web.queries import stale_seconds
 from pushgateway.web.stored import find_group
-from pushgateway.web.ui.frame import bp, page
+from pushgateway.web.ui.frame import base_url, bp, page
 from pushgateway.web.ui.groups import form_value
 
 __all__: list[str] = []
@@ -83,7 +82,7 @@ def group() -> Response:
     except (GroupingKeyError, LimitError) as error:
         return page("no_group.html", status=400, reason=visible(str(error)), live=False)
     path = grouping.readable_path(key, utf8_names=at_hand.config.enable_utf8_names)
-    commands = group_commands(_base_url(at_hand.config), path, user=_user())
+    commands = group_commands(base_url(), path, user=_user())
     labels = _labels(key)
     if contents is None:
         return page("no_group.html", status=404, reason="", labels=labels, commands=commands, live=False)
@@ -198,13 +197,6 @@ def _is_stale(group: Group, at_hand: Services) -> bool:
 def _query(**given: str | int | None) -> str:
     """Return a link to this page with another query; the path, which may be 64 KiB long, is not repeated."""
     return "?" + urlencode({name: value for name, value in given.items() if value is not None})
-
-
-def _base_url(config: Config) -> str:
-    """Return the URL of the gateway as whoever reads the page reaches it."""
-    if "://" in config.external_url:
-        return config.external_url.rstrip("/")
-    return request.host_url.rstrip("/") + config.route_prefix
 
 
 def _user() -> str:

@@ -1,5 +1,5 @@
 // What do pages do beyond what HTML does by itself? They fetch themselves again and take over what has changed, copy
-// code, and ask for words before what cannot be undone. What is expected of the markup says web/ui/__init__.py.
+// code, choose all of a table, and ask for words before what cannot be undone. What is expected of the markup says web/ui/__init__.py.
 "use strict";
 
 (() => {
@@ -57,8 +57,17 @@
     if (event.target.form?.dataset.confirm !== undefined) awaitWords(event.target.form);
   });
 
+  // Choosing
+
+  document.addEventListener("change", (event) => {
+    if (event.target.dataset?.checkAll === undefined) return;
+    for (const box of event.target.closest("table").querySelectorAll("tbody input[type=checkbox]")) {
+      box.checked = event.target.checked;
+    }
+  });
+
   const enhance = (part) => {
-    for (const button of part.querySelectorAll("[data-copy]")) button.hidden = false;
+    for (const one of part.querySelectorAll("[data-copy], [data-check-all]")) one.hidden = false;
     for (const form of part.querySelectorAll("form[data-confirm]")) awaitWords(form);
   };
 

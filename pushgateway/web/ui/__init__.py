@@ -50,6 +50,7 @@ One blueprint, one module a page, one template a module. How to write a page:
                               of its parts is loaded anew: put conditions inside
        data-confirm="WORDS"   on a form: its submit button waits until the input named `confirm` says WORDS. The view
                               compares too
+       data-check-all         on a check box in the head of a table, hidden until there is a script: checks all below it
        data-copy              on a button, hidden until there is a script: copies the text of the `code` beside it
 
 6. Classes (static/style.css): `card`, `cards` (a grid of them), `stat`, `badge` (`good`, `bad`, `warn`, `quiet`),

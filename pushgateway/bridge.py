@@ -25,7 +25,8 @@ disk takes, and pushes that come at the same time pay for one flush.
 A write that waits holds a `Ticket` that the loop watches: when the time is up and the ticket can still be given up, the
 answer is 503 with Retry-After, the write is never applied, and what is being parsed for it ends. A request that is
 complete is carried out even if its client has gone: jobs that push and do not read the answer exist, and the original
-serves them.
+serves them. A read is not, if its client has gone before its turn: else a few hundred scrapes that nobody waits for any
+more would keep all others waiting.
 
 Long, since lanes, tickets and what they refuse are one mechanism, whose races are only seen when it is read as one.
 """
@@ -66,6 +67,8 @@ _RETRY_AFTER_SECONDS: Final = 1
 """What a 503 asks for: the wait itself has already been the back-off."""
 
 
+_NOTHING_STORED: Final = "nothing was stored, try again"
+
 _BULK_BYTES: Final = 1 << 20
 """The largest body that is parsed in BULK: half a second for ordinary samples."""
 
@@ -86,6 +89,9 @@ _OWNED_BYTES: Final = 256 << 10
 """Larger responses are made only when the thread's last one is on its way."""
 
 _NOTHING_HELD: Final = contextlib.nullcontext()
+
+_GONE_STATUS: Final = 499
+"""What nginx writes in its log of a client that has gone. Nobody gets it."""
 
 _STOPPED: Final[Mapping[Verdict, tuple[int, str, tuple[tuple[bytes, bytes], ...]]]] = {
     # No realm, as the original.
@@ -411,9 +417,10 @@ class Bridge:
             except UnflushedError:
                 return await self._flushed(environ, body, lane, ticket=ticket)
         except asyncio.CancelledError:
-            # The worker ends, and the client will hear nothing: it is not to be done half a second later after all.
-            ticket.expire()
-            raise
+            # The worker ends. Raised, it would be a 500 by uvicorn, which means a bug; and what is given up here is not
+            # to be done half a second later after all.
+            outcome = _NOTHING_STORED if ticket.expire() else "whether the change was stored is unknown"
+            return self._ended(environ, outcome)
         except Exception:
             return self._failed(environ)
 
@@ -450,6 +457,11 @@ class Bridge:
         late = LimitError(limit, allowed=wait_seconds)
         return self._refused(environ, late, late=f"{self._held_up(job, lane, environ)} for {wait_seconds:g} s")
 
+    def _ended(self, environ: Environ, outcome: str) -> Response:
+        """Answer 503 to what cannot be finished before the worker's end."""
+        message = f"the gateway is ending; {outcome}"
+        return self._error(environ, 503, "store_busy", message, retry_after_seconds=_RETRY_AFTER_SECONDS)
+
     def _held_up(self, job: _Job, lane: Lane, environ: Environ) -> str:
         """Say what a request has waited for."""
         if lane is Lane.WRITER or "prepared" in environ["pushgateway.scratch"]:
@@ -467,7 +479,7 @@ class Bridge:
             late: What it has waited for too long; "" if it was not to wait at all.
         """
         reason = f"{late} (limit {error.limit})" if late else str(error)
-        message = f"the gateway is busy: {reason}; nothing was stored, try again"
+        message = f"the gateway is busy: {reason}; {_NOTHING_STORED}"
         return self._error(
             environ,
             503,
@@ -531,6 +543,8 @@ class Bridge:
             started.append((status, headers))
             return written.append
 
+        if lane is Lane.POOL and environ["pushgateway.gone"]():
+            return Response(_GONE_STATUS, [], b"")
         call = environ | {"wsgi.input": io.BytesIO(body), "pushgateway.ticket": ticket}
         if self._flusher is not None and lane in _FLUSHED_TOGETHER:
             call["pushgateway.flushes"] = True
@@ -564,6 +578,10 @@ def _give_memory_back() -> Response:
     return Response(204, [], b"")
 
 
+def _stays() -> bool:
+    return False
+
+
 def make_environ(scope: Scope, body: bytes) -> Environ:
     """Make the WSGI environ of a request, without its input and its ticket.
 
@@ -595,6 +613,7 @@ def make_environ(scope: Scope, body: bytes) -> Environ:
         "wsgi.input_terminated": True,
         "pushgateway.begun": time.monotonic(),
         "pushgateway.scratch": {},
+        "pushgateway.gone": scope.get("pushgateway.gone", _stays),
     }
     for name, value in scope["headers"]:
         key = _HEADER_KEYS.get(name) or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")

@@ -397,6 +397,7 @@ class Connection(HttpToolsProtocol):
         self._body_bytes = self._idle_bytes = 0
         self._deadline = self.loop.time() + self._limits.request_seconds
         self.scope["pushgateway.flow"] = self.flow  # type: ignore[typeddict-unknown-key] # the bridge's
+        self.scope["pushgateway.gone"] = self.transport.is_closing  # type: ignore[typeddict-unknown-key] # as above
         super().on_headers_complete()
         self.cycle.transport = self._responses  # type: ignore[assignment] # all that a cycle uses of a transport
         self._in_body = True

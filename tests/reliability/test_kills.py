@@ -65,8 +65,8 @@ class Ledger:
         )
         self.possible = after
         status = client.send(method, self.group, body_of(families, self.number, self.samples))
-        if status is None:
-            # The gateway is gone: whoever sent more now would only make more states possible.
+        if status in {None, 503}:
+            # The gateway is gone, or about to: whoever sent more now would only make more states possible.
             self.unanswered += 1
             raise ConnectionLostError
         assert status == (202 if method == "DELETE" else 200), status

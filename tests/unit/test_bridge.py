@@ -731,8 +731,12 @@ def test_own_answers_are_reported_and_json_when_asked_for() -> None:
     assert (told["errorType"], told["limit"], told["allowed"]) == ("limit", "waiting-requests", 0)
 
 
-def test_a_cancelled_request_is_never_applied() -> None:
-    """A request that is cancelled at the end of the worker's grace gives its ticket up."""
+@pytest.mark.parametrize(
+    ("begun", "outcome"),
+    [(False, b"nothing was stored, try again"), (True, b"whether the change was stored is unknown")],
+)
+def test_what_the_end_of_the_worker_cuts_off(*, begun: bool, outcome: bytes) -> None:
+    """What is cancelled at the end of a worker's grace is 503, says what is known, and is not applied later."""
     tickets: list[Ticket] = []
     arrived, release = threading.Event(), threading.Event()
 
@@ -740,6 +744,7 @@ def test_a_cancelled_request_is_never_applied() -> None:
         if environ["pushgateway.ticket"] is None:
             raise WouldBlockError("taken")
         tickets.append(environ["pushgateway.ticket"])
+        assert not begun or tickets[0].claim()
         arrived.set()
         release.wait(10)
         return b""
@@ -748,8 +753,9 @@ def test_a_cancelled_request_is_never_applied() -> None:
         asking = asyncio.ensure_future(ask(bridge))
         await asyncio.to_thread(arrived.wait, 10)
         asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
+        answer = await asking
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.body == b"the gateway is ending; " + outcome + b"\n"
 
     with bridged(view, limits=replace(LIMITS, lock_wait_seconds=10)) as bridge:
         run(talk(bridge))
@@ -846,6 +852,28 @@ def test_whom_the_guard_admits() -> None:
     bridge.close()
     assert (answer.status, answer.body) == (200, b"in")
     assert answer.headers["x-frame-options"] == "deny"
+
+
+@pytest.mark.parametrize(("method", "carried_out"), [("GET", False), ("POST", True)])
+def test_clients_that_have_gone_before_their_turn(method: str, *, carried_out: bool) -> None:
+    """A read for which nobody waits any more is not made, so that it keeps no other waiting; a push is stored."""
+    called: list[str] = []
+
+    def view(environ: Environ) -> bytes:
+        called.append(environ["PATH_INFO"])
+        return b""
+
+    async def send(_: Any) -> None:
+        pass
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    with bridged(view) as bridge:
+        for target, gone in ((b"/first", True), (b"/second", False)):
+            scope = scope_of(method, target) | {"pushgateway.gone": lambda gone=gone: gone}
+            run(bridge(scope, receive, send))
+    assert called == (["/first"] if carried_out else []) + ["/second"]
 
 
 def test_writes_wait_beside_each_other_where_the_store_is_elsewhere() -> None:

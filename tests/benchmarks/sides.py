@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -77,17 +78,37 @@ def group_path(number: int) -> str:
     return f"job/bench/instance/host-{number}"
 
 
+UNFLUSHED = """
+import sys
+from pushgateway.__main__ import main
+from pushgateway.storage import sqlite_handles as handles
+handles._PRAGMAS = tuple(each.replace("synchronous = FULL", "synchronous = OFF") for each in handles._PRAGMAS)
+sys.exit(main())
+"""
+
+
+class FilledGateway(Gateway):
+    """Ours, which while it is filled does not wait for the disk."""
+
+    filling = False
+
+    def command(self) -> list[str]:
+        """The command line that starts it."""
+        usual = super().command()
+        return [sys.executable, "-c", UNFLUSHED, *usual[3:]] if self.filling else usual
+
+
 class PersistentOriginal(Original):
     """The original with its persistence file, so that it can be filled unchecked and restarted checked.
 
     While it is measured it never writes that file, since its interval is a day.
     """
 
-    checked = True
+    filling = False
 
     def command(self) -> list[str]:
         """The command line that starts it."""
-        unchecked = [] if self.checked else ["--push.disable-consistency-check"]
+        unchecked = ["--push.disable-consistency-check"] if self.filling else []
         return [
             require_program("prometheus-pushgateway"),
             f"--web.listen-address=127.0.0.1:{self.port}",
@@ -143,7 +164,7 @@ class Sides:
     """
 
     def __init__(self, *, alone: bool = False) -> None:
-        self.ours = Gateway()
+        self.ours = FilledGateway()
         self.theirs = None if alone else PersistentOriginal()
         self.groups = 0
         self._stack = contextlib.ExitStack()
@@ -158,26 +179,25 @@ class Sides:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def services(self) -> Iterable[Service]:
+    def services(self) -> Iterable[FilledGateway | PersistentOriginal]:
         """Return those that are compared, ours first."""
         return (self.ours,) if self.theirs is None else (self.ours, self.theirs)
 
     def fill(self, groups: int) -> None:
-        """Bring both to so many groups, the original without its check: with it each push costs all that is stored."""
+        """Bring both to so many groups, then start both again as they are measured.
+
+        Meanwhile ours does not flush and the original does not check, which costs it all that is stored each time.
+        """
         numbers = range(self.groups, groups)
         if not numbers:
             return
-        fill(self.ours, numbers)
-        if self.theirs is not None:
-            self._restart(self.theirs, checked=False)
-            fill(self.theirs, numbers)
-            self._restart(self.theirs, checked=True)
+        for service in self.services():
+            for service.filling in (True, False):
+                service.terminate(timeout_seconds=STOP_SECONDS)
+                start_seconds(service)
+                if service.filling:
+                    fill(service, numbers)
         self.groups = groups
-
-    def _restart(self, original: PersistentOriginal, *, checked: bool) -> None:
-        original.terminate(timeout_seconds=STOP_SECONDS)
-        original.checked = checked
-        start_seconds(original)
 
     def in_turn(
         self,

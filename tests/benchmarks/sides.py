@@ -19,7 +19,17 @@ from tests.benchmarks.figures import Column, Figure
 from tests.harness import Gateway, Original, Service, processes, require_program
 from tests.load import Client
 
-__all__ = ["BODY", "PersistentOriginal", "Sides", "bodies", "cpu_seconds", "fetch", "fill", "group_path"]
+__all__ = [
+    "BODY",
+    "FilledGateway",
+    "PersistentOriginal",
+    "Sides",
+    "bodies",
+    "cpu_seconds",
+    "fetch",
+    "fill",
+    "group_path",
+]
 
 BODY = b"""# HELP backup_duration_seconds How long the backup took.
 # TYPE backup_duration_seconds gauge

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -140,6 +141,22 @@ def test_deletes_and_wipes_wait_too(gateway: Gateway) -> None:
         assert wipe.result().status == 202
     assert not has(gateway, "stored")
     assert gateway.push("job/stored", b"stored 1\n").status == 200
+
+
+def test_the_form_of_the_page_waits_too(gateway: Gateway) -> None:
+    """Groups that are chosen on the page wait for the lock without blocking reads, and are all gone at the answer."""
+    for job in ("chosen", "more"):
+        assert gateway.push(f"job/{job}", b"x 1\n").status == 200
+    form = urlencode({"group": ['[["job","chosen"]]', '[["job","more"]]'], "confirm": "yes"}, doseq=True).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    with ThreadPoolExecutor(1) as threads:
+        with held_lock(gateway):
+            deletion = threads.submit(gateway.request, "POST", "/groups/delete", form, headers)
+            await_queue(gateway)
+            assert seconds_to_answer(gateway, "/-/healthy") < LATENCY_SECONDS
+            assert has(gateway, "chosen")
+        assert deletion.result().status == 303
+    assert [has(gateway, job) for job in ("chosen", "more", "stored")] == [False, False, True]
 
 
 def test_large_and_compressed_bodies(gateway: Gateway) -> None:

@@ -80,13 +80,19 @@ def overview() -> Response:
         stale=stale,
         stale_groups=_groups(stale, utf8_names=config.enable_utf8_names),
         stale_asked=request.args.get("stale"),
-        stale_text=readable(most_seconds, Quantity.SECONDS),
+        stale_text=_span(most_seconds),
         latest=_groups(store.find_groups(GroupQuery(limit=_LATEST)), utf8_names=config.enable_utf8_names),
         slowest=_pushers(activity.slowest, utf8_names=config.enable_utf8_names),
         largest=_pushers(activity.largest, utf8_names=config.enable_utf8_names),
         web_config_problem=at_hand.web_config_problem(),
         first_push=group_commands(base_url(), "job/my_first_job")[1].text,
     )
+
+
+def _span(seconds: float) -> str:
+    """Return a length of time; hours are hours for two days: 26 h is what one means by more than a day."""
+    hours = seconds / 3600
+    return f"{hours:.0f} h" if hours.is_integer() and hours <= 48 else readable(seconds, Quantity.SECONDS)
 
 
 def _stored(totals: Totals, limits: Limits) -> tuple[_Stored, ...]:

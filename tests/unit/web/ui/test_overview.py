@@ -79,7 +79,7 @@ def test_a_stale_group_needs_attention(site: Site) -> None:
     assert "1 group without a push for 1 h job=a last pushed 1 d ago" in Page(site.get("/?stale=1h").text).words
     site.now += 2
     page = look(site)
-    assert "1 group without a push for 1 d 2 h job=a last pushed 1 d ago" in page.words
+    assert "1 group without a push for 26 h job=a last pushed 1 d ago" in page.words
 
 
 def test_of_many_groups_few_are_listed(site: Site) -> None:

@@ -81,7 +81,8 @@ def groups() -> Response:
     return _json(json_api.render_group_page(at_hand.store.find_groups(query)))
 
 
-@bp.get("/api/v1/groups/<path:rest>", provide_automatic_options=False)
+@bp.get("/api/v1/groups/job/<path:rest>", provide_automatic_options=False)
+@bp.get("/api/v1/groups/job@base64/<path:rest>", provide_automatic_options=False)
 def group() -> Response:
     """Tell what a scrape says of one group, in text, or as JSON what /api/v1/metrics says of it."""
     at_hand = services()

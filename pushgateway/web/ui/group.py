@@ -73,7 +73,8 @@ class _Part:
     matching: int
 
 
-@bp.get("/groups/<path:rest>")
+@bp.get("/groups/job/<path:rest>")
+@bp.get("/groups/job@base64/<path:rest>")
 def group() -> Response:
     """Show a group, ``?page=2`` of its families, those found by ``?find=duration``, or all of ``?family=NAME``."""
     at_hand = services()

@@ -8,6 +8,15 @@ from urllib.parse import urljoin
 
 import pytest
 
+from pushgateway.formats import protobuf
+from pushgateway.model import (
+    Exemplar,
+    Histogram,
+    MetricFamily,
+    MetricType,
+    NativeBuckets,
+    NativeHistogram,
+)
 from tests.unit.web.fakes import NOW, Site
 from tests.unit.web.ui.reading import Page
 
@@ -187,7 +196,7 @@ def test_a_group_that_is_not_there_is_a_page(site: Site) -> None:
     assert page.found("nav")
 
 
-@pytest.mark.parametrize("path", ["nonsense", "job/a/b", "job@base64/!!", "job/a/__x/y", "job/a/l/%ff"])
+@pytest.mark.parametrize("path", ["job/a/b", "job@base64/!!", "job/a/__x/y", "job/a/l/%ff"])
 def test_a_path_that_is_no_group_is_a_page(site: Site, path: str) -> None:
     """It answers 400 with the reason, whatever is in the path."""
     reply = site.get(f"/groups/{path}")
@@ -329,3 +338,24 @@ def test_pages_of_groups_are_counted(site: Site) -> None:
         ("group", "get", "200"): 1,
         ("group", "get", "404"): 1,
     }
+
+
+def test_native_histograms_exemplars_and_times_are_shown(site: Site) -> None:
+    """What only protobuf and OpenMetrics can say is on the page, too."""
+    side = NativeBuckets(((0, 2),), (2, 0))
+    native = NativeHistogram(
+        0, 0.001, 0, positive=side, exemplars=(Exemplar((("trace_id", "<t>"),), 1.5, int((NOW - 3600) * 1e9)),)
+    )
+    metrics = (Histogram((), (), 6.0, 4, native=native),)
+    body = protobuf.render([MetricFamily("run_seconds", MetricType.HISTOGRAM, "How long.", metrics)])
+    protobuf_type = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    assert site.push("job/native", body, headers={"Content-Type": protobuf_type}).status_code == 200
+    words = shown(site, "/groups/job/native").words
+    assert "count 4 mean 1.5 s p50 1 s" in words
+    assert "500 ms – 1 s 2 50 % 1 s – 2 s 2 50 %" in words
+    assert "exemplar 1.5 s trace_id=<t> 1 h ago" in words
+    body = b'# TYPE n_bytes counter\n# UNIT n_bytes bytes\nn_bytes_total 5e9 # {trace_id="t"} 1.0 1.7e9\n'
+    body += b"n_bytes_created 1.6e9\n# EOF\n"
+    assert site.push("job/open", body, headers={"Content-Type": "application/openmetrics-text"}).status_code == 200
+    words = shown(site, "/groups/job/open").words
+    assert "n_bytes_total counter bytes 5 GB counting since 2020-09-13 12:26:40 UTC exemplar 1 B trace_id=t" in words

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.judges import Validator, judge_access
-from tests.browser.scene import PAGES
+from tests.browser.scene import GROUP, PAGES
 from tests.browser.visitor import Visitor
 
 PHONE = {"width": 360, "height": 740}
@@ -20,6 +21,24 @@ def test_no_serious_fault_of_access(spectator: Visitor, axe: Path, path: str, sc
     page = spectator.open(path, color_scheme=scheme)
 
     assert "\n".join(judge_access(page, axe)) == ""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault_of_access_on_the_way(spectator: Visitor, axe: Path, scheme: str) -> None:
+    """Nor on pages that say that nothing is there, that a search cannot be read, or what is about to be deleted."""
+    spectator.expect_complaint("404 (Not Found)")
+    spectator.expect_complaint("400 (Bad Request)")
+    page = spectator.open("/groups?q=nowhere", color_scheme=scheme)
+    faults = judge_access(page, axe)
+    for path in ("/groups?q=%22", "/groups/job/nowhere", "/groups?sort=name"):
+        page.goto(spectator.base + path)
+        faults += judge_access(page, axe)
+    page.locator("tbody").get_by_role("checkbox").first.check()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("1 group")
+    faults += judge_access(page, axe)
+
+    assert "\n".join(faults) == ""
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -59,10 +78,16 @@ def test_every_stop_of_the_keyboard_can_be_seen(spectator: Visitor, path: str) -
 
 
 def test_pages_are_valid_html(spectator: Visitor, visitor: Visitor, validator: Validator) -> None:
-    """An HTML validator finds nothing, whether much is stored or nothing."""
+    """An HTML validator finds nothing, whether much is stored or nothing, and something was found or not."""
     for path in PAGES:
         validator.add(path, spectator.gateway.get(path).text)
     for path in ("/", "/groups", "/failures", "/status"):
         validator.add(f"empty {path}", visitor.gateway.get(path).text)
+    for path in ("/groups?q=nowhere", "/groups?q=%22", "/groups/job/nowhere", "/groups?limit=10", f"{GROUP}?find=etl"):
+        validator.add(path, spectator.gateway.get(path, {"Accept": "text/html"}).text)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    chosen = b"group=%5B%5B%22job%22%2C%22etl%22%5D%5D"
+    for path, body in (("/groups/delete", chosen), ("/status/wipe", b"confirm=no")):
+        validator.add(path, spectator.gateway.request("POST", path, body, form | {"Accept": "text/html"}).text)
 
     assert "\n".join(validator.faults()) == ""

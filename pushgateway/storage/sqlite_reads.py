@@ -119,6 +119,8 @@ def find_groups(db: sqlite3.Connection, query: GroupQuery) -> GroupPage:
     """
     listing = Listing(query, _DIALECT)
     matching: int = read_totals(db).groups if listing.is_all else db.execute(*listing.count()).fetchone()[0]
+    if not (matching or query.cursor):
+        return listing.result((), 0)
     rows = db.execute(*listing.page()).fetchall()
     from_start = listing.is_short(rows)
     if from_start:

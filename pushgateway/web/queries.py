@@ -11,13 +11,16 @@ from pushgateway.errors import ConfigError, RequestError
 from pushgateway.model import GroupQuery, GroupSort, GroupState
 from pushgateway.values import duration_seconds, shown
 
-__all__ = ["DEFAULT_STALE", "MOST_GROUPS", "asked_groups", "stale_seconds"]
+__all__ = ["DEFAULT_STALE", "MOST_GROUPS", "MOST_ROWS", "asked_groups", "stale_seconds"]
 
 DEFAULT_STALE: Final = "26h"
 """After what time without a push a group is stale, where nobody says: a job that runs each night may take two hours."""
 
 MOST_GROUPS: Final = 1000
-"""On one page: half a megabyte of JSON."""
+"""On one page for programs: 300 kB of JSON."""
+
+MOST_ROWS: Final = 200
+"""On one page for people: 290 kB of HTML, of which each refresh gets all again."""
 
 _GROUPS: Final = 50
 """On one page, unless another number is asked for."""
@@ -25,20 +28,21 @@ _GROUPS: Final = 50
 _Choice = TypeVar("_Choice", GroupSort, GroupState)
 
 
-def asked_groups(arguments: Mapping[str, str], *, now_seconds: float) -> GroupQuery:
+def asked_groups(arguments: Mapping[str, str], *, now_seconds: float, most: int = MOST_GROUPS) -> GroupQuery:
     """Return which groups are asked for; a parameter that is missing or empty has its default.
 
     Args:
         arguments: The parameters, decoded; others than those of this module are ignored.
         now_seconds: Unix time.
+        most: How many groups may be asked for at most.
 
     Raises:
         RequestError: One of them cannot be read; the message names it.
     """
     state = arguments.get("state", "")
     limit = arguments.get("limit", "") or str(_GROUPS)
-    if not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= MOST_GROUPS:
-        raise RequestError(f"limit {shown(limit)} is not a whole number from 1 to {MOST_GROUPS}")
+    if not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= most:
+        raise RequestError(f"limit {shown(limit)} is not a whole number from 1 to {most}")
     return GroupQuery(
         terms=search.parse(arguments.get("q", "")),
         sort=_chosen(GroupSort, "sort", arguments.get("sort", "") or GroupSort.PUSHED.value),

@@ -10,7 +10,7 @@ from pushgateway.failures import CAPACITY
 from pushgateway.formats import OPENMETRICS_FORMATS, ExpositionFormat
 from pushgateway.model import GroupSort, GroupState
 from pushgateway.web.openapi.schemas import Json, json_body, named, response
-from pushgateway.web.queries import DEFAULT_STALE, MOST_GROUPS
+from pushgateway.web.queries import DEFAULT_STALE, MOST_GROUPS, MOST_ROWS
 
 __all__ = ["paths"]
 
@@ -50,7 +50,9 @@ def paths(config: Config) -> Json:
         **_group_pages(config),
         config.telemetry_path: _item(get=_scrape(config)),
         "/": _item(get=_page("overview", "Show a person how the gateway is")),
-        "/groups": _item(get=_page("groups", "Show a person the groups", parameters=_LISTED, errors=(400,))),
+        "/groups": _item(
+            get=_page("groups", "Show a person the groups", parameters=[*_LISTED, _most(MOST_ROWS)], errors=(400,))
+        ),
         "/groups/delete": _item(post=_delete_by_form()),
         "/failures": _item(get=_page("failures", "Show a person what was refused lately")),
         "/status": _item(get=_page("status", "Show a person what this gateway is and how it is set up")),
@@ -307,13 +309,21 @@ _LISTED: Final = (
     _asked("state", "Only those that have failed, or are stale.", enum=[one.value for one in GroupState]),
     _asked("stale", "After what time without a push a group is stale.", default=DEFAULT_STALE, examples=["1h"]),
     _asked("cursor", "Where to go on: a cursor of an answer in the same order."),
-    _asked("limit", "How many at most.") | {"schema": _limit(1, MOST_GROUPS, default=50)},
 )
 """Which groups are listed, for programs and for people."""
 
 
+def _most(most: int) -> Json:
+    return _asked("limit", "How many at most.") | {"schema": _limit(1, most, default=50)}
+
+
 def _listed() -> Json:
-    return _api("findGroups", "Tell which groups are stored, page by page", "GroupPage", parameters=_LISTED)
+    return _api(
+        "findGroups",
+        "Tell which groups are stored, page by page",
+        "GroupPage",
+        parameters=[*_LISTED, _most(MOST_GROUPS)],
+    )
 
 
 def _failures() -> Json:

@@ -27,7 +27,7 @@ from pushgateway.storage.base import Ticket
 from pushgateway.values import go_duration, shown
 from pushgateway.web.environ import DELETES
 from pushgateway.web.handlers import Services, services
-from pushgateway.web.queries import DEFAULT_STALE, asked_groups, stale_seconds
+from pushgateway.web.queries import DEFAULT_STALE, MOST_ROWS, asked_groups, stale_seconds
 from pushgateway.web.ui.frame import bp, page, see
 
 __all__ = ["delete", "form_value", "groups"]
@@ -82,7 +82,7 @@ def groups() -> Response:
     at_hand, problem = services(), ""
     found, rows = GroupPage((), 0), list[_Row]()
     try:
-        query = asked_groups(request.args, now_seconds=at_hand.clock())
+        query = asked_groups(request.args, now_seconds=at_hand.clock(), most=MOST_ROWS)
         found = at_hand.store.find_groups(query)
         rows = [_row(one, query.stale_before_seconds, at_hand.config) for one in found.groups]
     except RequestError as error:

@@ -166,6 +166,7 @@ def test_a_page_that_has_become_empty_leads_back(site: Site) -> None:
         ("sort=best", "sort 'best' is none of pushed, failed, size, name"),
         ("cursor=x", "the cursor is none of ours"),
         ("stale=soon", "stale: 'soon' is not a duration"),
+        ("limit=201", "limit '201' is not a whole number from 1 to 200"),
     ],
 )
 def test_what_cannot_be_read_is_said_on_the_page(site: Site, query: str, words: str) -> None:

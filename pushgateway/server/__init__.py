@@ -25,7 +25,7 @@ from pushgateway.config import Config, Limits
 from pushgateway.errors import StartError
 from pushgateway.failures import FailureRing
 from pushgateway.guard import Guard, Throttle
-from pushgateway.memory import OneProcess, share_with_forks
+from pushgateway.memory import OneProcess, map_large_blocks, share_with_forks
 from pushgateway.server import logs
 from pushgateway.server.arbiter import Application, Arbiter
 from pushgateway.server.sockets import listen, systemd_sockets, url_of
@@ -109,6 +109,7 @@ def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedS
     log.info("listening", version=__version__, address=",".join(addresses), storage=redact(prepared.url), tls=tls)
     if web_config is not None and web_config.current.config.wants_http2:
         log.info("http2 is not offered: clients use HTTP/1.1", file=config.web_config_file)
+    map_large_blocks()
     share_with_forks()
     arbiter.run()
     return 0

@@ -42,8 +42,10 @@ _PRAGMAS: Final = (
     "PRAGMA cell_size_check = ON",
     "PRAGMA trusted_schema = OFF",
     "PRAGMA temp_store = MEMORY",
-    # KiB. Memory mapping is left off: a file that shrinks under it kills the process (SIGBUS).
-    "PRAGMA cache_size = -8192",
+    # KiB, in each worker; what another commits empties it. With 10 000 groups a push took 1.24 ms of processor time
+    # with 8 MiB, 1.27 with 4, 1.34 with 2. Memory mapping is left off: a file that shrinks under it kills the process
+    # (SIGBUS).
+    "PRAGMA cache_size = -4096",
 )
 
 

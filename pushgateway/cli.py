@@ -7,6 +7,7 @@ or done, 1 the start or the command failed, 2 a flag or value that cannot be use
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 import re
@@ -138,9 +139,11 @@ def serve(config: Config) -> int:
             directory = at_exit.enter_context(_counters_directory(config))
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory.path
             os.environ.pop("prometheus_multiproc_dir", None)  # its old spelling
+            gc.disable()  # as in __main__
             # Not at the top: prometheus_client chooses its multiprocess mode when it is first imported.
             from pushgateway import server  # noqa: PLC0415
 
+            gc.enable()
         return server.run(config)
 
 

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pushgateway.display.texts import visible
 from pushgateway.formats import protobuf, text
-from pushgateway.model import FamilyBlock, Group, GroupContents, GroupingKey, MetricFamily, MetricType, Sample
+from pushgateway.model import (
+    FamilyBlock,
+    Group,
+    GroupContents,
+    GroupingKey,
+    Histogram,
+    Metric,
+    MetricFamily,
+    MetricType,
+    Sample,
+    Summary,
+)
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
 from pushgateway.rules import group_labels
 
@@ -51,12 +63,21 @@ def begin_exposition(blocks: Iterable[FamilyBlock], *, most: int) -> Beginning:
             whole = False
             break
         total, part = protobuf.cut_metrics(block.body, start=0, count=_METRICS)
-        written = text.render([_family(block, part)]).decode()
+        family = _family(block, part)
+        family = replace(family, metrics=tuple(_shortened(metric, most) for metric in family.metrics))
+        written = text.render([family]).decode()
         shown = visible(written[:most], keep="\n")
         whole = whole and total <= _METRICS and len(written) <= most
         lines.append(shown)
         most -= len(written)
     return Beginning("".join(lines), whole)
+
+
+def _shortened(metric: Metric, most: int) -> Metric:
+    """Leave out buckets and quantiles that would stand behind so many characters: each line has more than ten."""
+    if isinstance(metric, Histogram):
+        return metric._replace(buckets=metric.buckets[: most // 10 + 1])
+    return metric._replace(quantiles=metric.quantiles[: most // 10 + 1]) if isinstance(metric, Summary) else metric
 
 
 def _family(block: FamilyBlock, body: bytes) -> MetricFamily:

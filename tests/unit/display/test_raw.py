@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushgateway.display.raw import begin_exposition, render_exposition
-from pushgateway.model import Group, GroupContents, MetricType, Sample
+from pushgateway.model import Group, GroupContents, Histogram, MetricType, Sample, Summary
 from tests.unit.display.values import SHARED, block
 
 GROUP = Group('[["job","etl"]]', b'{instance="",job="etl"}', 12.5, 0.0, "")
@@ -46,6 +46,19 @@ def test_a_long_exposition_is_cut() -> None:
     assert (text.count("\n"), whole) == (101, False)
     text, whole = begin_exposition([many, many], most=50)
     assert (len(text), whole) == (50, False)
+
+
+def test_the_beginning_of_a_long_metric_is_that_of_all_of_it() -> None:
+    """Of a histogram or summary of very many lines only those are written that can be shown."""
+    pairs = tuple((float(number), number) for number in range(5000))
+    for metric, type in (
+        (Histogram(SHARED, pairs, 0.0, 5000), MetricType.HISTOGRAM),
+        (Summary(SHARED, pairs, 0.0, 5000), MetricType.SUMMARY),
+    ):
+        long = block("x", metric, type=type)
+        text, whole = begin_exposition([long], most=3000)
+        assert render_exposition(GroupContents(GROUP, [long])).decode().partition("# TYPE x ")[2].startswith(text[9:])
+        assert (len(text), whole) == (3000, False)
 
 
 def test_what_cannot_be_seen_is_escaped() -> None:

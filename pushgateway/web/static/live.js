@@ -190,7 +190,10 @@
 
   const fetched = async (signal) => {
     try {
-      const answer = await fetch(location.href, { cache: "no-store", signal });
+      // A user and password in the address are refused there; the browser has them anyway.
+      const here = new URL(location.href);
+      here.username = here.password = here.hash = "";
+      const answer = await fetch(here, { cache: "no-store", signal });
       if (answer.ok) return ["", await answer.text()];
       return [answer.status === 404 ? "This is not there any more" : `The gateway answers ${answer.status}`, ""];
     } catch {

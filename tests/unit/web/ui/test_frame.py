@@ -98,6 +98,12 @@ def test_an_unreadable_store_is_503(site: Site) -> None:
     site.store.read_error = "gone"
     reply = site.get("/groups")
     assert (reply.status_code, "gone" in reply.text) == (503, True)
+    for path in ("/", "/groups", "/status"):
+        reply = site.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5")
+        page = Page(reply.text)
+        assert "gone" in page.words
+        assert page.found("a", aria_current="page")
 
 
 def test_an_unwritable_store_is_shown(site: Site) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
@@ -91,6 +92,18 @@ def test_everything_is_deleted_after_the_words(site: Site) -> None:
     assert isinstance(site.store.changes[-1][0], Wipe)
     assert "All groups were deleted." in Page(site.get("/status?wiped=yes").text).words
     assert site.counted()["wipe", "post", "303"] == 1
+
+
+def test_everything_is_deleted_behind_a_prefix_too() -> None:
+    """The form leads to the gateway's own path, and the answer back to the status page, wherever a proxy has put it."""
+    site = Site(route_prefix="/a/b", enable_admin_api=True)
+    page = Page(site.get("/a/b/status").text)
+    (form,) = page.found("form")
+    assert urljoin("http://host/proxy/a/b/status", form["action"]) == "http://host/proxy/a/b/status/wipe"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    reply = site.request("POST", "/a/b/status/wipe", f"confirm={WIPE_WORDS}".encode(), headers=headers)
+    found = urljoin("http://host/proxy/a/b/status/wipe", reply.headers["Location"])
+    assert found == "http://host/proxy/a/b/status?wiped=yes"
 
 
 @pytest.mark.parametrize("words", ["", "yes", "Delete all groups", "delete all groups!"])

@@ -138,7 +138,9 @@ def put_in_place(path: Path, tables: str) -> None:
 
 def report(options: argparse.Namespace, conditions: Sequence[str], rows: Sequence[Row]) -> None:
     """Print what was reached, and write the files that were asked for."""
-    print("", *judged([verdict for verdict in verdicts(rows) if verdict.met is not None]), sep="\n")
+    measured = [verdict for verdict in verdicts(rows) if verdict.met is not None]
+    if measured:
+        print("", *judged(measured), sep="\n")
     if options.markdown:
         put_in_place(options.markdown, "".join(f"{text}\n" for text in document(conditions, rows)))
     if options.json:

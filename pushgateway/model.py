@@ -5,6 +5,8 @@ siblings are what a store applies; `Snapshot` is what it returns, and `GroupPage
 
 The per-sample values (`Sample`, `Summary`, `Histogram`) are NamedTuples and not frozen dataclasses: a push makes one a
 line, and a frozen dataclass with slots takes 3 times as long to make.
+
+Long, since it is a list of values, most of whose lines say what they mean.
 """
 
 from __future__ import annotations

@@ -160,10 +160,11 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
     key = _key(environ, config)
     received = at_hand.clock()
     replace = environ["REQUEST_METHOD"] == "PUT"
-    parsed = [_parsed(at_hand, environ, key, replace=replace, received_at_seconds=received, check=go_on)]
-    if isinstance(parsed[0], Push):
-        return _Prepared(parsed[0])
     try:
+        # A message of protobuf without the value of its type is inconsistent, too, as in the original.
+        parsed = [_parsed(at_hand, environ, key, replace=replace, received_at_seconds=received, check=go_on)]
+        if isinstance(parsed[0], Push):
+            return _Prepared(parsed[0])
         change = prepare_push(
             # So that the families go as soon as they are labelled: a large push is all that fits in memory.
             cast("tuple[MetricFamily, ...]", parsed.pop()),

@@ -92,7 +92,8 @@ class JobCard:
         succeeded_at: The last good end.
         failed_at: The last end that was none.
         heartbeat_at: The last sign of life.
-        next_run_at: The next planned start.
+        next_run_at: The next planned start, as the last push has it.
+        was_due: Whether that has passed.
         deadline_at: When the next success is due.
         overdue: Whether that has passed.
         silent: Whether it is running, and has missed several heartbeats.
@@ -121,6 +122,7 @@ class JobCard:
     failed_at: float | None
     heartbeat_at: float | None
     next_run_at: float | None
+    was_due: bool
     deadline_at: float | None
     overdue: bool
     silent: bool
@@ -203,7 +205,7 @@ def _card(labels: Labels, facts: _Facts, shared: Labels, now: float) -> JobCard:
     started_at = facts.number("last_start_timestamp_seconds")
     elapsed = max(0.0, now - started_at) if running and started_at else None
     interval, heartbeat_at = facts.number("heartbeat_interval_seconds"), _heartbeat(facts)
-    deadline_at = facts.number("deadline_timestamp_seconds")
+    next_run_at, deadline_at = facts.number("next_run_timestamp_seconds"), facts.number("deadline_timestamp_seconds")
     most = facts.number("max_runtime_seconds")
     progress = facts.number("progress_ratio")
     return JobCard(
@@ -215,7 +217,8 @@ def _card(labels: Labels, facts: _Facts, shared: Labels, now: float) -> JobCard:
         succeeded_at=facts.number("last_success_timestamp_seconds"),
         failed_at=facts.number("last_failure_timestamp_seconds"),
         heartbeat_at=heartbeat_at,
-        next_run_at=facts.number("next_run_timestamp_seconds"),
+        next_run_at=next_run_at,
+        was_due=next_run_at is not None and next_run_at < now,
         deadline_at=deadline_at,
         overdue=deadline_at is not None and deadline_at < now,
         silent=bool(running and interval and heartbeat_at and now - heartbeat_at > _SILENT_HEARTBEATS * interval),

@@ -109,8 +109,10 @@ def test_a_result_that_does_not_exist_is_unknown(word: str) -> None:
 
 
 def test_a_job_that_missed_its_deadline_is_overdue() -> None:
-    """As the alert of the reference says: time() > batch_job_deadline_timestamp_seconds."""
+    """As the alert of the reference says: time() > batch_job_deadline_timestamp_seconds; a start may only be late."""
     assert card(deadline_timestamp_seconds=NOW - 1).overdue
+    assert card(next_run_timestamp_seconds=NOW - 1).was_due
+    assert not card(next_run_timestamp_seconds=NOW + 1).was_due
     assert not card(deadline_timestamp_seconds=NOW + 1).overdue
 
 

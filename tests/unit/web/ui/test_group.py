@@ -141,6 +141,8 @@ rows 3
     page = shown(site, "/groups/job/etl")
     assert "Succeeded Overdue 50 % of 10 records Last start 2 min ago Duration 1 min 2 s Exit code 0" in page.words
     assert "Next run in 1 h Success due 1 min ago Records read 5" in page.words
+    site.now += 4000
+    assert "Run was due 6 min ago" in shown(site, "/groups/job/etl").words
     assert page.words.index("rows untyped 3") < page.words.index("families of the job, of which the card is made")
 
 

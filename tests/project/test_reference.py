@@ -20,6 +20,7 @@ NOT_ANSWERED = {
     "CommandError",
     "ConfigError",
     "LongWorkError",
+    "UnflushedError",
     "OvertakenError",
     "PushgatewayError",
     "StartError",

@@ -26,7 +26,7 @@ from pushgateway.telemetry import Telemetry
 from pushgateway.web import api, body, lifecycle, openapi, push, responses, scrape, ui
 from pushgateway.web.answers import Refused
 from pushgateway.web.diagnosis import Diagnosis
-from pushgateway.web.environ import PUSHES, seconds_since_begin
+from pushgateway.web.environ import PUSHES, GroupingKeys, seconds_since_begin
 from pushgateway.web.handlers import Services
 from pushgateway.web.kept import Kept
 from pushgateway.web.routing import Adapter, Table
@@ -115,6 +115,7 @@ def create_app(
         kept=Kept(),
         failures=ring,
         activity=board,
+        keys=GroupingKeys(config),
         recurring=_recurring(config, telemetry),
         diagnosis=app.diagnosis,
         openapi=openapi.render(config),

@@ -4,6 +4,7 @@
     pushgateway.ticket      its place in the queue of writers, None for none; from the bridge
     pushgateway.room_bytes  how large its decompressed body may be here; from the bridge
     pushgateway.scratch     a dict that survives a second call of the same request; from the bridge
+    pushgateway.flushes     set if the bridge flushes the store for this request; from the bridge
     pushgateway.path        PATH_INFO without the route prefix; from the routing
     pushgateway.refusal     what the client is about to be told is wrong; from the error handlers
 
@@ -19,7 +20,16 @@ from pushgateway import grouping
 from pushgateway.config import Config
 from pushgateway.model import GroupingKey
 
-__all__ = ["DELETES", "LONG_CHANGES", "PUSHES", "WIPES", "Environ", "grouping_key", "seconds_since_begin"]
+__all__ = [
+    "DELETES",
+    "LONG_CHANGES",
+    "PUSHES",
+    "WIPES",
+    "Environ",
+    "GroupingKeys",
+    "grouping_key",
+    "seconds_since_begin",
+]
 
 Environ: TypeAlias = dict[str, object]
 
@@ -36,10 +46,35 @@ LONG_CHANGES: Final = (*WIPES, DELETES)
 """What may take long, however small the request."""
 
 
+_KEPT_PATHS: Final = 2000
+_KEPT_PATH: Final = 256
+"""Of how many paths, and how long ones, the groups are kept: 2 MB at most, of usual paths 1 MB."""
+
+
 def seconds_since_begin(environ: Environ) -> float:
     """Return how long ago the request was complete; without a bridge that is when this was first asked."""
     now = time.monotonic()
     return now - cast(float, environ.setdefault("pushgateway.begun", now))
+
+
+class GroupingKeys(dict[str, GroupingKey]):
+    """The groups of paths, as `grouping_key` has them, each read once: jobs come back. 15 us in place of 0.1.
+
+    Args:
+        config: The settings.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._config = config
+
+    def __missing__(self, path: str) -> GroupingKey:
+        key = grouping_key(path, self._config)
+        if len(path) <= _KEPT_PATH:
+            if len(self) >= _KEPT_PATHS:
+                self.clear()
+            self[path] = key
+        return key
 
 
 def grouping_key(path: str, config: Config) -> GroupingKey:

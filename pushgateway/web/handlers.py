@@ -18,7 +18,7 @@ from pushgateway.recurring import Recurring
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.telemetry import Telemetry
 from pushgateway.web.diagnosis import Diagnosis
-from pushgateway.web.environ import Environ
+from pushgateway.web.environ import Environ, GroupingKeys
 from pushgateway.web.kept import Kept
 
 __all__ = ["Services", "services"]
@@ -38,6 +38,7 @@ class Services:
         kept: What scrapes may show again.
         failures: The pushes that were refused lately.
         activity: What was pushed lately, and by whom.
+        keys: The groups of paths.
         recurring: Prepares the pushes whose shape it knows; None where settings leave it out.
         diagnosis: Is told what becomes of requests.
         openapi: The description of the API, finished.
@@ -53,6 +54,7 @@ class Services:
     kept: Kept
     failures: FailureRing
     activity: ActivityBoard
+    keys: GroupingKeys
     recurring: Recurring | None
     diagnosis: Diagnosis
     openapi: bytes

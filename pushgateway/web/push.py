@@ -19,7 +19,6 @@ import structlog
 from flask import Blueprint, Response, request
 
 from pushgateway import formats
-from pushgateway.config import Config
 from pushgateway.errors import (
     InconsistentPushError,
     LongWorkError,
@@ -33,7 +32,7 @@ from pushgateway.model import Delete, GroupingKey, MetricFamily, Push, Refusal
 from pushgateway.preparation import prepare_push, prepare_refusal
 from pushgateway.storage.base import Ticket
 from pushgateway.web import body, responses
-from pushgateway.web.environ import Environ, grouping_key, seconds_since_begin
+from pushgateway.web.environ import Environ, seconds_since_begin
 from pushgateway.web.handlers import Services, services
 
 __all__ = ["RAISED", "bp", "carry_out"]
@@ -124,7 +123,7 @@ def carry_out(at_hand: Services, environ: Environ) -> int:
 def delete() -> Response:
     """Remove the group of the path; the answer means that it is gone, or was never there."""
     at_hand, environ = services(), request.environ
-    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(environ, at_hand.config))))
+    prepared = _once(_scratch(environ), lambda: _Prepared(Delete(_key(environ, at_hand))))
     at_hand.apply(prepared.change, environ)
     if at_hand.diagnosis.wants_done():
         at_hand.diagnosis.note_done(environ, 202, "group deleted")
@@ -157,7 +156,7 @@ def _prepare(at_hand: Services, environ: Environ) -> _Prepared:
             raise StoreBusyError("the time for this request is over; nothing was stored")
 
     config = at_hand.config
-    key = _key(environ, config)
+    key = _key(environ, at_hand)
     received = at_hand.clock()
     replace = environ["REQUEST_METHOD"] == "PUT"
     try:
@@ -239,9 +238,9 @@ def _abandoned(environ: Environ) -> bool:
     return ticket is not None and ticket.expired
 
 
-def _key(environ: Environ, config: Config) -> GroupingKey:
+def _key(environ: Environ, at_hand: Services) -> GroupingKey:
     # PEP 3333: the percent-decoded bytes of the path, each as the latin-1 character of the same number.
-    return grouping_key(cast(str, environ["pushgateway.path"]), config)
+    return at_hand.keys[cast(str, environ["pushgateway.path"])]
 
 
 def _apply(at_hand: Services, environ: Environ, prepared: _Prepared) -> None:

@@ -29,7 +29,7 @@ from pushgateway.web.stored import find_group
 from pushgateway.web.ui.frame import base_url, bp, page
 from pushgateway.web.ui.groups import form_value
 
-__all__: list[str] = []
+__all__ = ["group"]
 
 FAMILIES_PER_PAGE: Final = 50
 """Beside the room that their values take: what no reader wants to scroll through."""

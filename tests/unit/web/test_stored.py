@@ -76,7 +76,7 @@ def test_what_contradicts_another_group_is_refused(
     assert reply.status_code == 400
     assert words in reply.text
     assert pushed(stored) == before
-    assert "Last push failed!" in stored.get("/groups").text
+    assert "refused at the last push" in stored.get("/").text
 
 
 def test_the_twin_of_a_group_is_that_group(stored: Site) -> None:

@@ -145,7 +145,7 @@ def test_the_api_and_the_page_show_names_as_they_were_pushed(site: Stored) -> No
     assert group["labels"] == {"job": "a", "l.x": "v"}
     (metric,) = group["<my.metric>"]["metrics"]
     assert metric == {"labels": {"instance": "", "job": "a", "l.x": "v", "m.x": "w"}, "value": "1"}
-    page = site.get("/groups").text
+    page = site.get("/groups/job/a/U__l_2e_x/v").text
     assert "&lt;my.metric&gt;" in page
     assert "l.x" in page
 

@@ -82,7 +82,9 @@ def _classic(share: float, buckets: Sequence[Cumulative]) -> float:
         lower, below = 0.0, 0.0
     else:
         lower, below = buckets[index - 1]
-    return lower + (upper - lower) * _part(rank - below, count - below)
+    found = lower + (upper - lower) * _part(rank - below, count - below)
+    # Rounding in a bucket that is very wide could lead out of it.
+    return upper if found > upper else found
 
 
 def _native(

@@ -89,6 +89,12 @@ def test_without_observations_there_is_no_quantile(histogram: Histogram) -> None
     assert all(map(math.isnan, estimate(histogram, [0.0, 0.5, 1.0])))
 
 
+def test_rounding_never_leads_out_of_a_bucket() -> None:
+    """A bucket so wide that its bounds and its width cannot all be exact ends where it ends."""
+    wide = classic((-9007199254740996.0, 0), (-1.0, 1), (0.0, 2), (INF, 2))
+    assert estimate(wide, [0.5]) == (-1.0,)
+
+
 def test_infinite_lower_bounds_are_safe() -> None:
     """A bucket up to -Inf is the first one below 0; nothing can be interpolated behind it."""
     assert estimate(classic((-INF, 5), (1, 10), (INF, 10)), [0.25]) == (-INF,)

@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Final
 
 from pushgateway import __version__, formats, rules
@@ -53,6 +54,8 @@ _ENCODE: Final = {Form.TEXT: text.render_metrics, Form.METRICS: protobuf.encode_
 """What makes a family's body in the form in which the store returns the others."""
 
 OWN_NAMES: Final = sorted(OWN)
+
+_data: Final = attrgetter("data")
 
 _NO_NAMES: Final[Mapping[str, Names]] = {}
 
@@ -188,7 +191,7 @@ def put_together(finished: Finished, own: Iterable[MetricFamily], encoding: Cont
     for at, name in enumerate([*OWN_NAMES, ""]):
         if members := finished.runs.get(at):
             _flush(pending, parts, encoding)
-            parts.extend(compression.unpack(one) if encoding == "identity" else one.data for one in members)
+            parts.extend(map(compression.unpack if encoding == "identity" else _data, members))
         views = [view for view in (shown.get(name), finished.beside.get(name)) if view is not None]
         if views:
             pending.extend(_rendered(_merged(views).values(), format, finished.names))

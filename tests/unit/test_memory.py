@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from pushgateway.memory import LargeTurns, OneProcess, give_memory_back
+from pushgateway.memory import LargeTurns, OneProcess, give_memory_back, map_large_blocks, share_with_forks
 
 
 def test_one_process_at_a_time() -> None:
@@ -34,6 +37,35 @@ def test_one_process_at_a_time() -> None:
     assert os.waitpid(second, 0)[1] == 0
     with held:
         pass
+
+
+def test_what_there_is_before_a_fork_is_left_alone_by_the_collector() -> None:
+    """The collector does not look at it any more, and so no page of it is copied for that."""
+    try:
+        share_with_forks()
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
+
+
+def test_large_blocks_go_back_when_they_are_freed() -> None:
+    """Blocks of 20 MB do not stay, however many were there before."""
+    program = f"""
+from pathlib import Path
+from {map_large_blocks.__module__} import {map_large_blocks.__name__}
+
+def resident_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+{map_large_blocks.__name__}()
+before = resident_pages()
+for size in (20_000_000, 10_000_000, 20_000_000):
+    block, other = bytes(range(250)) * (size // 250), b"x" * 1_000_000
+    del block
+print(resident_pages() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 4096 < 5_000_000
 
 
 def test_memory_is_given_back() -> None:

@@ -143,6 +143,7 @@ def serve(config: Config) -> int:
             # Not at the top: prometheus_client chooses its multiprocess mode when it is first imported.
             from pushgateway import server  # noqa: PLC0415
 
+            gc.freeze()
             gc.enable()
         return server.run(config)
 

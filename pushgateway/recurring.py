@@ -3,7 +3,8 @@
 A job pushes the same lines at every run, with other values; and so do the many jobs of one program, into groups whose
 labels have the same names. What a body of text means beside its numbers is worked out once: `Recurring` splits a body
 at its numbers, and what is left, together with the label names of the group, is looked up. A push of 20 samples that is
-found takes a quarter of the time of `preparation.prepare_push`, 0.08 ms instead of 0.35.
+found takes a third of the time of `preparation.prepare_push`, 0.11 ms instead of 0.32; and a fifth, 0.06 ms, where the
+group has pushed it before: what does not depend on the numbers is kept for some groups, too.
 
 The way from one body to the next is not a second parser. A shape is learnt with `prepare_push`'s own steps, from a body
 whose numbers are 1, 2, 3, ...: wherever a number comes out in the end, it says which of the body's numbers belongs
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from operator import add, itemgetter
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pushgateway import rules
 from pushgateway.errors import PushgatewayError
@@ -51,6 +53,10 @@ _BYTES_A_LINE: Final = 400
 _BYTES_A_BYTE: Final = 4
 """What shapes may take, as reckoned from their bodies: some 600 of 20 samples. Beyond it all are forgotten."""
 
+_GROUPED_LINES: Final = 6000
+"""Of how many lines what their groups make of them is kept, at 0.4 KB each: 300 groups of 20 samples. It saves 0.05 ms
+of the 0.11 that a push of these takes."""
+
 _SEEN: Final = 4096
 """How many shapes are remembered as seen once, as a number each: what never comes back is not learnt."""
 
@@ -58,6 +64,7 @@ _WHOLE: Final = 2.0**53
 """Up to here a count is the same number as an integer and as a double."""
 
 _split = re.compile(rf" ({text.VALUE})\n".encode()).split
+_double = struct.Struct("<d").pack
 _marker = re.compile("\x01([0-9]+)\x02")
 
 _Shape: TypeAlias = tuple[tuple[str, ...], tuple[bytes, ...]]
@@ -74,6 +81,8 @@ class _Family:
         pick: Makes the labels of a series of its own labels followed by the group's.
         lines: Its text, with %s for the group's values and the numbers.
         order: Which of them, the group's values before the numbers.
+        numbers: Which of the numbers.
+        places: Which number is the value of each sample; () for summaries and histograms.
     """
 
     family: MetricFamily
@@ -81,9 +90,26 @@ class _Family:
     pick: Callable[[Labels], Labels]
     lines: str
     order: Callable[[Sequence[str]], tuple[str, ...]]
+    numbers: Callable[[Sequence[str]], tuple[str, ...] | str]
+    places: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+class _Grouped(NamedTuple):
+    """What is known of a family in one group.
+
+    `labels` are those of each series, `lines` the text with %s for numbers alone. Of counters, gauges and untyped
+    families `starts` is the canonical form of each sample, but for the eight bytes of its value, which are the last.
+    """
+
+    known: _Family
+    labels: tuple[Labels, ...]
+    starts: tuple[bytes, ...]
+    identities: tuple[Labels, ...]
+    hashes: bytes
+    lines: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Known:
     """A shape.
 
@@ -115,6 +141,8 @@ class Recurring:
         self._known: dict[_Shape, _Known | None] = {}
         self._kept_bytes = 0
         self._seen: set[int] = set()
+        self._grouped: dict[tuple[_Known, str], tuple[bytes, tuple[_Grouped, ...]]] = {}
+        self._grouped_lines = 0
         self._learning = threading.Lock()
 
     def prepare(self, body: bytes, key: GroupingKey, *, replace: bool, received_at_seconds: float) -> Push | None:
@@ -140,14 +168,28 @@ class Recurring:
         for place in known.counts:
             if not (0 <= numbers[place] < _WHOLE and numbers[place].is_integer()):
                 return None
-        series = text.render_labels(rules.group_labels(key))
+        series, grouped = self._grouped.get((known, key.key)) or self._group(known, key)
         if len(series) * known.lines > self._limits.rendered_bytes:
             return None
-        words = [escape(value) for _, value in key.labels]
-        words += map(text.format_value, numbers)
-        extra = key.labels if "instance" in shape[0] else (*key.labels, ("instance", ""))
-        families = tuple([_stored(one, extra, numbers, words) for one in known.families])
+        words = list(map(text.format_value, numbers))
+        families = tuple([_stored(one, numbers, words) for one in grouped])
         return Push(key, families, replace, received_at_seconds, series)
+
+    def _group(self, known: _Known, key: GroupingKey) -> tuple[bytes, tuple[_Grouped, ...]]:
+        """Put the labels of a group in their places, and keep the outcome for its next push."""
+        extra = key.labels if "instance" in key.shape else (*key.labels, ("instance", ""))
+        words = [escape(value).replace("%", "%%") for _, value in key.labels] + ["%s"] * (known.lines + 1)
+        made = (
+            text.render_labels(rules.group_labels(key)),
+            tuple([_grouped(one, extra, words) for one in known.families]),
+        )
+        with self._learning:
+            if self._grouped_lines + known.lines > _GROUPED_LINES:
+                self._grouped.clear()
+                self._grouped_lines = 0
+            self._grouped_lines += known.lines
+            self._grouped[known, key.key] = made
+        return made
 
     def _learn(self, shape: _Shape) -> _Known | None:
         """Learn a shape that is seen for the second time, as far as it can be."""
@@ -161,7 +203,8 @@ class Recurring:
             size = _BYTES_A_LINE * len(shape[1]) + _BYTES_A_BYTE * sum(map(len, shape[1]))
             if self._kept_bytes + size > _KEPT_BYTES:
                 self._known.clear()
-                self._kept_bytes = 0
+                self._grouped.clear()
+                self._kept_bytes = self._grouped_lines = 0
             self._kept_bytes += size
             try:
                 known = _known(shape, self._limits, self._own)
@@ -212,11 +255,12 @@ def _known(shape: _Shape, limits: Limits, own: Mapping[str, MetricType]) -> _Kno
 
 def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...]) -> _Family:
     rendered = text.render_metrics(labelled).decode()
-    lines, order = [], []
-    for line in rendered.splitlines():
+    lines, order, numbers = [], [], []
+    for line in rendered.split("\n")[:-1]:  # splitlines would split at other characters too
         start, place = line.rsplit(" ", 1)
         order += [int(at) for at in _marker.findall(start)]
         order.append(len(names) + int(place))
+        numbers.append(int(place))
         lines.append(_marker.sub("%s", start.replace("%", "%%")) + " %s\n")
     own = [name for name, _ in family.metrics[0].labels]
     extra = [*names, *(() if "instance" in names else ("instance",))]
@@ -225,7 +269,8 @@ def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...]
     position |= {name: at for at, name in enumerate(own)}
     position |= {name: len(own) + at for at, name in enumerate(names)}
     pick = itemgetter(*(position[name] for name, _ in labelled.metrics[0].labels))
-    return _Family(family, len(lines), pick, "".join(lines), itemgetter(*order))
+    places = tuple([int(metric.value) for metric in family.metrics if isinstance(metric, Sample)])
+    return _Family(family, len(lines), pick, "".join(lines), itemgetter(*order), itemgetter(*numbers), places)
 
 
 def _places(metric: Metric) -> Iterator[float]:
@@ -247,26 +292,43 @@ def _counts(metric: Metric) -> Iterator[int]:
         yield int(metric.count)
 
 
-def _stored(known: _Family, extra: Labels, numbers: Sequence[float], words: Sequence[str]) -> StoredFamily:
-    family, pick = known.family, known.pick
-    metrics = tuple([_filled(metric, pick(metric.labels + extra), numbers) for metric in family.metrics])
-    identities = tuple([tuple([pair for pair in metric.labels if pair[1]]) for metric in metrics])
+def _grouped(known: _Family, extra: Labels, words: Sequence[str]) -> _Grouped:
+    labels = tuple([known.pick(metric.labels + extra) for metric in known.family.metrics])
+    identities = tuple([tuple([pair for pair in one if pair[1]]) for one in labels])
+    lines = known.lines.replace("%%", "%%%%") % known.order(words)
+    starts: tuple[bytes, ...] = ()
+    if isinstance(known.family.metrics[0], Sample):
+        starts = tuple([_encoded(known.family, (Sample(one, 0.0),))[:-8] for one in labels])
+    return _Grouped(known, labels, starts, identities, rules.hashes(identities), lines)
+
+
+def _encoded(family: MetricFamily, metrics: tuple[Metric, ...]) -> bytes:
+    return protobuf.encode_metrics(MetricFamily(family.name, family.type, family.help, metrics))
+
+
+def _stored(grouped: _Grouped, numbers: Sequence[float], words: Sequence[str]) -> StoredFamily:
+    known, family = grouped.known, grouped.known.family
+    if grouped.starts:
+        values = [_double(numbers[place]) for place in known.places]
+        metrics = b"".join(map(add, grouped.starts, values))
+    else:
+        series = zip(family.metrics, grouped.labels, strict=True)
+        filled = [_filled(metric, labels, numbers) for metric, labels in series if not isinstance(metric, Sample)]
+        metrics = _encoded(family, tuple(filled))
     return StoredFamily(
         name=family.name,
         type=family.type,
         help=family.help,
-        text=(known.lines % known.order(words)).encode(),
-        metrics=protobuf.encode_metrics(MetricFamily(family.name, family.type, family.help, metrics)),
-        identities=identities,
-        hashes=rules.hashes(identities),
+        text=(grouped.lines % known.numbers(words)).encode(),
+        metrics=metrics,
+        identities=grouped.identities,
+        hashes=grouped.hashes,
         samples=known.samples,
     )
 
 
-def _filled(metric: Metric, labels: Labels, numbers: Sequence[Any]) -> Metric:
+def _filled(metric: Summary | Histogram, labels: Labels, numbers: Sequence[Any]) -> Metric:
     """Put labels and numbers in their places."""
-    if isinstance(metric, Sample):
-        return Sample(labels, numbers[int(metric.value)])
     if isinstance(metric, Summary):
         quantiles = tuple([(bound, numbers[int(place)]) for bound, place in metric.quantiles])
         return Summary(labels, quantiles, numbers[int(metric.sum)], int(numbers[int(metric.count)]))

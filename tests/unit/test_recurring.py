@@ -22,6 +22,7 @@ BODY = b"""# HELP rows_total Rows of each table, in %, {"like this"}
 # TYPE rows_total counter
 rows_total{table="b%s"} 1
 rows_total{table="a"} 2.5e9
+lines{of="\x1e, \x0b, \xe2\x80\xa8 5"} 12
 # just a comment
 free 3
 # TYPE took_seconds histogram
@@ -72,9 +73,11 @@ def test_the_same_as_the_long_way(labels: dict[str, str]) -> None:
     """Labels, order, both forms, hashes, counts of samples: all is the same, for any values of the group's labels."""
     key = GroupingKey.of(labels)
     body = BODY.replace(b'rows_total{table="a"} 2.5e9\n', b"") if "table" in labels else BODY
-    push = repeated(body, key)
-    assert push is not None
-    assert push == prepared(body, key)
+    recurring = Recurring(limits=Limits(), own=own_families.TYPES)
+    assert repeated(body, key, recurring) == prepared(body, key)
+    # And again, when what the group makes of it is known as well.
+    body = body.replace(b" 3\n", b" -0.5\n")
+    assert recurring.prepare(body, key, replace=True, received_at_seconds=1.5) == prepared(body, key)
 
 
 def test_one_shape_serves_many_groups_and_numbers() -> None:
@@ -141,7 +144,17 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(recurring._known) < 200
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_memory_of_groups_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What groups make of a shape is kept for some of them, and made again for the others."""
+    monkeypatch.setattr("pushgateway.recurring._GROUPED_LINES", 50)
+    recurring = Recurring(limits=Limits(), own=own_families.TYPES)
+    for number in range(40):
+        key = GroupingKey.of({"job": f"job-{number}"})
+        assert repeated(BODY, key, recurring) == prepared(BODY, key)
+    assert len(recurring._grouped) < 10
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(family_lists(), st.randoms(use_true_random=False))
 def test_any_push_is_the_same_or_goes_the_long_way(families: list[object], numbers: random.Random) -> None:
     """Whatever text says, with other numbers than when it was learnt: the same push, or None."""
@@ -149,6 +162,7 @@ def test_any_push_is_the_same_or_goes_the_long_way(families: list[object], numbe
     recurring = Recurring(limits=Limits(), own=own_families.TYPES)
     repeated(with_numbers(body, numbers), KEY, recurring)
     body = with_numbers(body, numbers)
+    recurring.prepare(body, KEY, replace=True, received_at_seconds=1.5)
     push = recurring.prepare(body, KEY, replace=True, received_at_seconds=1.5)
     try:
         expected = repr(prepared(body, KEY))  # as text, since NaN equals nothing

@@ -18,6 +18,8 @@ __all__ = ["MEMORY", "START", "TITLE", "measure", "stored_bytes"]
 TITLE = "Start, memory and disk"
 START = Column("start to ready, ms")
 CPU = Column("CPU of the start, ms")
+FIRST = Column("first scrape after it, ms")
+FIRST_CPU = Column("CPU of that, ms")
 FRESH = Column("memory after the start, MB")
 MEMORY = Column("memory after pushes and scrapes, MB")
 DISK = Column("on disk, MB")
@@ -35,6 +37,9 @@ def measure(plan: Plan, sides: Sides) -> Iterator[Row]:
             CPU: 1e3 * cpu_seconds(service),
             FRESH: pss_bytes(service.pid) / 1e6,
         }
+        used = cpu_seconds(service)
+        found[FIRST] = 1e3 * scrape(service, "gzip")[0]
+        found[FIRST_CPU] = 1e3 * (cpu_seconds(service) - used)
         if service is sides.ours or sides.groups < SLOW_GROUPS:
             put_under_load(service, LOADS[LOAD], groups=sides.groups, seconds=plan.seconds)
         elif sides.groups < VERY_SLOW_GROUPS:

@@ -67,6 +67,7 @@ def idle(service: Service, *, encoding: str, seconds: float, again: bool) -> dic
     times: list[float] = []
     sizes: list[int] = []
     used = 0.0
+    scrape(service, encoding)  # what is made once after a start is a figure of the footprint
     changing = bodies(20)
     deadline = time.monotonic() + seconds
     while not times or (time.monotonic() < deadline and len(times) < len(changing)):

@@ -63,8 +63,11 @@ types: .venv/.dev ## Check types
 layers: .venv/.dev ## Check who imports whom
 	@.venv/bin/lint-imports --no-logo
 
-unit project: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
+unit: .venv/.dev ## Run one suite of tests, more pytest flags in ARGS
 	@$(PYTEST) $(BESIDE) -m "not soak" tests/$@ $(ARGS)
+
+project: .venv/.dev ## The same; each module is kept together, since one of them installs what it tests
+	@$(PYTEST) $(BESIDE) --dist=loadfile -m "not soak" tests/$@ $(ARGS)
 
 contract browser: .venv/.dev programs ## The same, for suites that need a database or a browser
 	@$(PYTEST) $(BESIDE) -m "not soak" tests/$@ $(ARGS)

@@ -8,6 +8,7 @@ it is NaN, and nothing is ever raised: what was pushed may have any numbers.
 from __future__ import annotations
 
 import math
+import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -127,7 +128,9 @@ def _within(bucket: native.Bucket, part: float) -> float:
     if math.isinf(lower) or math.isinf(upper):
         return lower if lower > 0 else upper
     low, high = math.log2(abs(lower)), math.log2(abs(upper))
-    size: float = 2.0 ** (low + (high - low) * part)
+    exponent = low + (high - low) * part
+    # The logarithm of the largest double is rounded up to what is none any more.
+    size: float = 2.0**exponent if exponent < sys.float_info.max_exp else sys.float_info.max
     return size if lower > 0 else -size
 
 

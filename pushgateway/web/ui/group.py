@@ -16,7 +16,7 @@ from pushgateway import grouping
 from pushgateway.display import jobs
 from pushgateway.display.curl import group_commands
 from pushgateway.display.families import FamilyView, Label, view_family
-from pushgateway.display.quantities import Quantity, exact, readable
+from pushgateway.display.quantities import Quantity, as_moment, exact, readable
 from pushgateway.display.raw import begin_exposition
 from pushgateway.display.texts import excerpt, visible
 from pushgateway.errors import GroupingKeyError, LimitError, RequestError
@@ -127,9 +127,14 @@ def _quantile_name(share: float) -> str:
     return f"p{100 * share:.6g}" if 0 <= share <= 1 else exact(share)
 
 
+def _is_moment(value: float) -> bool:
+    return as_moment(value) is not None
+
+
 bp.add_app_template_filter(_percent, "percent")
 bp.add_app_template_filter(_quantile_name, "quantile_name")
 bp.add_app_template_test(math.isinf, "infinite")
+bp.add_app_template_test(_is_moment, "moment")
 
 
 def _part(blocks: Sequence[FamilyBlock], *, family: str, find: str) -> _Part:

@@ -27,6 +27,8 @@ def ago(seconds: float, *, now_seconds: float) -> Markup:
     """
     if not seconds:
         return Markup("never")
+    if as_moment(seconds) is None:
+        return readable(seconds)
     apart = now_seconds - seconds
     if abs(apart) < 1:
         return _time(seconds, "just now")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from itertools import pairwise
 
 import pytest
@@ -120,6 +121,14 @@ def test_infinite_lower_bounds_are_safe() -> None:
 def test_native_quantiles_are_those_of_prometheus(histogram: Histogram, share: float, quantile: float) -> None:
     """Exponential interpolation in the bucket where the share is reached, linear around zero."""
     assert estimate(histogram, [share]) == (pytest.approx(quantile),)
+
+
+@pytest.mark.parametrize(("side", "share", "quantile"), [("positive", 1.0, 1), ("negative", 0.0, -1)])
+def test_the_bucket_of_the_largest_double_is_safe(side: str, share: float, quantile: int) -> None:
+    """Its bound is a double, though its logarithm, which is rounded, is that of none."""
+    buckets = NativeBuckets(((1024, 1),), counts=(4.0,))
+    histogram = Histogram((), (), 1.0, 4.0, native=NativeHistogram(0, 0.0, 0.0)._replace(**{side: buckets}))
+    assert estimate(histogram, [share]) == (quantile * sys.float_info.max,)
 
 
 def test_observations_that_are_not_numbers_lie_above_all_others() -> None:

@@ -99,6 +99,17 @@ def test_single_values_share_a_table_and_read_easily(site: Site) -> None:
     assert "n untyped 1.23 M" in page.words
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [("NaN", "NaN"), ("+Inf", "+Inf"), ("-Inf", "-Inf"), ("1e+300", "1e300"), ("-5", "-5")]
+)
+def test_a_time_that_is_none_is_a_number(site: Site, value: str, text: str) -> None:
+    """What a job pushes as a time may be anything: it is shown as it is, once, and the page stays whole."""
+    site.push("job/a", f"last_timestamp_seconds {value}\nbatch_job_last_start_timestamp_seconds {value}\n".encode())
+    page = shown(site, "/groups/job/a")
+    assert f"last_timestamp_seconds untyped {text} " in page.words
+    assert "ago)" not in page.words
+
+
 def test_a_histogram_is_drawn_with_its_own_counts(site: Site) -> None:
     """Each bucket has a bar, its observations and their share; beside them count, mean and estimated quantiles."""
     site.push("job/a", HISTOGRAM)

@@ -42,6 +42,7 @@ def test_times_are_absolute_on_hover() -> None:
 def test_a_time_of_no_calendar_is_a_number(seconds: float) -> None:
     """What cannot be meant as a time is shown as the number it is."""
     assert wording.moment(seconds) == wording.readable(seconds)
+    assert wording.ago(seconds, now_seconds=NOW) == wording.readable(seconds)
 
 
 def test_numbers_are_short_and_exact_on_hover() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from flask import Response, request, send_from_directory
@@ -28,4 +30,16 @@ def static() -> Response:
     media = _TYPES.get(PurePosixPath(path).suffix)
     if media is None:
         raise NotFound
-    return send_from_directory(bp.root_path + "/static", path, mimetype=media)
+    response = send_from_directory(bp.root_path + "/static", path, mimetype=media, etag=False, conditional=False)
+    # Browsers keep it, but ask each time: after an upgrade no page is to be drawn by what the release before had.
+    response.headers["ETag"] = f'"{_digest(bp.root_path + "/static/" + path)}"'
+    # By what is in it: packages and images often give all files of all releases one time.
+    del response.headers["Last-Modified"]
+    response.make_conditional(request)
+    return response
+
+
+@cache
+def _digest(file: str) -> str:
+    """Return what tells a file's content; it does not change while the gateway runs. Only asked for one that exists."""
+    return blake2b(Path(file).read_bytes(), digest_size=12).hexdigest()

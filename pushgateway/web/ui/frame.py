@@ -10,7 +10,7 @@ from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
 
 from pushgateway.display import texts
-from pushgateway.errors import StoreError, WouldBlockError
+from pushgateway.errors import LimitError, RequestError, StoreError, WouldBlockError
 from pushgateway.web import responses
 from pushgateway.web.environ import Environ
 from pushgateway.web.handlers import services
@@ -133,12 +133,18 @@ def _at_hand() -> dict[str, Any]:
 
 
 @bp.errorhandler(StoreError)
-def _failed(error: StoreError) -> Response:
+@bp.errorhandler(RequestError)
+def _failed(error: StoreError | RequestError) -> Response:
     """Answer as the rest of the gateway does, but to a browser on a page."""
+    if isinstance(error, LimitError):
+        services().telemetry.count_refusal(error.limit)
     answer = responses.failure(error)
     if "text/html" not in request.headers.get("Accept", ""):
         return answer
-    html = page("error.html", status=answer.status_code, reason=str(error))
+    # What was asked for wrongly stays wrong: only what the store cannot do now is worth asking again.
+    passing = isinstance(error, StoreError)
+    live = {} if passing else {"live": False}
+    html = page("error.html", status=answer.status_code, reason=texts.visible(str(error)), passing=passing, **live)
     html.headers.extend({name: value for name, value in answer.headers if name == "Retry-After"})
     return html
 

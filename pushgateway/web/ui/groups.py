@@ -21,9 +21,9 @@ from flask import Response, request
 from pushgateway import grouping
 from pushgateway.config import Config
 from pushgateway.display.texts import excerpt
-from pushgateway.errors import RequestError
+from pushgateway.errors import RequestError, StoreError
 from pushgateway.model import Delete, GroupingKey, GroupPage, GroupSort, GroupState, GroupSummary, Labels
-from pushgateway.storage.base import Ticket
+from pushgateway.storage.base import Store, Ticket
 from pushgateway.values import go_duration, shown
 from pushgateway.web.environ import DELETES
 from pushgateway.web.handlers import Services, services
@@ -122,14 +122,26 @@ def delete() -> Response:
 
 
 def _delete_all(keys: Sequence[GroupingKey], at_hand: Services) -> None:
+    """Delete groups, one after the other.
+
+    Raises:
+        StoreError: One of them cannot be deleted; from the second on it says how many are gone.
+    """
     for at, key in enumerate(keys):
         if at == 0:
             at_hand.apply(Delete(key), request.environ)
         else:
-            # The request's own place in the queue is used up; nobody gives the request up any more.
-            at_hand.store.apply(Delete(key), Ticket())
+            _delete_next(key, at, len(keys), at_hand.store)
         if at_hand.diagnosis.wants_done():
             at_hand.diagnosis.note_done(request.environ, 303, "group deleted", group=str(key))
+
+
+def _delete_next(key: GroupingKey, gone: int, chosen: int, store: Store) -> None:
+    try:
+        # The request's own place in the queue is used up; nobody gives the request up any more.
+        store.apply(Delete(key), Ticket())
+    except StoreError as error:
+        raise type(error)(f"{gone} of the {chosen} groups are deleted, but not the others: {error.reason}") from error
 
 
 def _row(summary: GroupSummary, stale_before_seconds: float, config: Config) -> _Row:

@@ -5,6 +5,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from pushgateway.config import Limits
 from pushgateway.web.ui import frame
 from tests.unit.web.fakes import Site
 from tests.unit.web.ui.reading import Page
@@ -124,3 +125,22 @@ def test_pages_are_counted(site: Site) -> None:
         ("static", "get", "200"): 1,
         ("static", "get", "404"): 1,
     }
+
+
+def test_an_address_that_cannot_be_read_is_a_page(site: Site) -> None:
+    """A browser gets the reason on a page that does not ask again, a program as text."""
+    reply = site.get("/?stale=soon", headers={"Accept": "text/html"})
+    page = Page(reply.text)
+    assert (reply.status_code, page.elements.count("main")) == (400, 1)
+    assert "stale: 'soon' is not a duration" in page.words
+    assert "Refresh every" not in page.words
+    assert site.get("/?stale=soon").headers["Content-Type"].startswith("text/plain")
+
+
+def test_a_form_that_is_too_large_counts_as_refused_by_a_limit() -> None:
+    """The limit of bodies holds for forms, too, and a browser gets the reason on a page."""
+    site = Site(limits=Limits(body_bytes=10))
+    headers = {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded", "Content-Encoding": "gzip"}
+    reply = site.request("POST", "/groups/delete", b"group=" + b"a" * 20, headers=headers)
+    assert (reply.status_code, "body-bytes" in Page(reply.text).words) == (413, True)
+    assert site.refusals() == {"body-bytes": 1}

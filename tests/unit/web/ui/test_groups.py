@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from pushgateway.errors import StoreUnwritableError
-from pushgateway.model import Delete, GroupingKey
+from pushgateway.model import Change, Delete, GroupingKey
 from pushgateway.storage.base import Ticket
 from tests.unit.web.fakes import NOW, Site
 from tests.unit.web.ui.reading import Page
@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_said_on_the_page(site: Site, query: str, words: 
     """A search that means nothing is 400; the page says what and where, keeps what was typed, and does not go on."""
     page = shown(site, f"/groups?{query}", 400)
     assert words in page.words
-    assert "Every 15 s" not in page.words
+    assert "Refresh every" not in page.words
     if query.startswith("q="):
         assert page.found("input", name="q", value='job="x', aria_invalid="true")
     reply = site.get(f"/groups?{query}")
@@ -232,7 +232,7 @@ def test_chosen_groups_are_named_before_they_are_deleted(site: Site) -> None:
     assert reply.status_code == 200
     assert "Delete 2 groups?" in page.words
     assert "job=a instance=i job=c instance=i" in page.words
-    assert "Every 15 s" not in page.words
+    assert "Refresh every" not in page.words
     assert "../groups?cursor=0&q=job%21%3Dx&sort=name" in page.links
     assert len(site.store.groups()) == 3
     hidden = {one["name"]: one["value"] for one in page.found("input", type="hidden") if one["name"] != "group"}
@@ -285,7 +285,8 @@ def test_what_is_no_group(site: Site, group: str) -> None:
     """A form that names something else is refused, and deletes nothing."""
     reply = send(site, group=[key("a"), group], confirm="yes")
     assert reply.status_code == 400
-    assert "is not the key of one" in reply.text
+    assert "is not the key of one" in Page(reply.text).words
+    assert "Refresh every" not in Page(reply.text).words
     assert site.store.changes == []
 
 
@@ -297,6 +298,24 @@ def test_a_deletion_that_fails(site: Site) -> None:
     assert (reply.status_code, "disk full" in Page(reply.text).words) == (503, True)
     (failure,) = site.failures.recent()
     assert (failure.method, failure.path, failure.reason) == ("POST", "/groups/delete", "disk full")
+
+
+def test_a_deletion_that_fails_half_way(site: Site) -> None:
+    """A store that takes no more changes from the second group on leaves nobody in doubt how many groups are gone."""
+    for job in "abc":
+        site.push(f"job/{job}")
+    apply, deleted = site.store.apply, []
+
+    def fail_at_the_third(change: Change, ticket: Ticket | None) -> None:
+        site.store.write_error = StoreUnwritableError("disk full") if len(deleted) == 2 else None
+        apply(change, ticket)
+        deleted.append(change)
+
+    site.store.apply = fail_at_the_third  # type: ignore[method-assign]
+    reply = send(site, group=[key("a"), key("b"), key("c")], confirm="yes")
+    assert reply.status_code == 503
+    assert "2 of the 3 groups are deleted, but not the others: disk full" in Page(reply.text).words
+    assert [one.group.key for one in site.store.groups()] == [key("c")]
 
 
 @pytest.mark.parametrize("deleted", ["0", "-1", "x", "99999", "²", "٣"])

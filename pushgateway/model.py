@@ -425,10 +425,11 @@ class Sections(NamedTuple, Generic[_T]):
 
 
 class GroupContents(NamedTuple):
-    """A group with its families, sorted by name, bodies in METRICS form."""
+    """A group with its families, sorted by name, bodies in METRICS form; `bytes` are those of both, as in `Totals`."""
 
     group: Group
     families: Sequence[FamilyBlock]
+    bytes: int = 0
 
 
 class LabelTerm(NamedTuple):

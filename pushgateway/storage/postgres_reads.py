@@ -33,9 +33,11 @@ __all__ = ["READING", "find_groups", "read_group", "read_groups", "read_snapshot
 READING: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """The mode of a transaction that reads one state."""
 
-_ALL_GROUPS: Final = "SELECT id, key, series, pushed_at, failed_at, failure_reason, legacy FROM pushgateway_groups"
-_GROUPS: Final = f"{_ALL_GROUPS} ORDER BY key"
-_GROUP: Final = f"{_ALL_GROUPS} WHERE id = %b"
+_COLUMNS: Final = "id, key, series, pushed_at, failed_at, failure_reason, legacy"
+_GROUPS: Final = f"SELECT {_COLUMNS} FROM pushgateway_groups ORDER BY key"  # noqa: S608 - the constant above
+_SIZED: Final = f"SELECT {_COLUMNS}, bytes FROM pushgateway_groups"  # noqa: S608 - the constant above
+_SIZED_GROUPS: Final = f"{_SIZED} ORDER BY key"
+_GROUP: Final = f"{_SIZED} WHERE id = %b"
 _STATE: Final = "SELECT count(*), coalesce(sum(stamp), 0)::text FROM pushgateway_groups"
 _HEADERS: Final = """
     SELECT name, type, help, unit, bool_and(legacy) FROM pushgateway_families GROUP BY name, type, help, unit
@@ -139,13 +141,15 @@ def read_groups(transaction: Transaction) -> Sequence[GroupContents]:
     Raises:
         SchemaError: A newer release has changed the layout.
     """
-    version, groups, contents = transaction.ask_last(*(Statement(sql) for sql in (FIND_VERSION, _GROUPS, _CONTENTS)))
+    statements = (Statement(sql) for sql in (FIND_VERSION, _SIZED_GROUPS, _CONTENTS))
+    version, groups, contents = transaction.ask_last(*statements)
     check_version(version)
     families: dict[str, list[FamilyBlock]] = {}
     for row in contents:
         block = _block(row)
         families.setdefault(block.group, []).append(block)
-    return [GroupContents(group, families.get(group.key, ())) for group in map(_group, groups)]
+    found = ((_group(row[:-1]), row[-1]) for row in groups)
+    return [GroupContents(group, families.get(group.key, ()), size) for group, size in found]
 
 
 def read_group(transaction: Transaction, key: str) -> GroupContents | None:
@@ -160,7 +164,7 @@ def read_group(transaction: Transaction, key: str) -> GroupContents | None:
     )
     check_version(version)
     families = [_block(row) for row in contents]
-    return GroupContents(_group(groups[0]), families or ()) if groups else None
+    return GroupContents(_group(groups[0][:-1]), families or (), groups[0][-1]) if groups else None
 
 
 def find_groups(transaction: Transaction, query: GroupQuery) -> GroupPage:

@@ -22,7 +22,9 @@ Header: TypeAlias = tuple[int, str, int, str, str, int]
 
 COLUMNS: Final = "key, series, pushed_at, failed_at, failure_reason, legacy"
 _GROUPS: Final = f"SELECT {COLUMNS} FROM groups ORDER BY key"  # noqa: S608 - the constant above
-_GROUP: Final = f"SELECT {COLUMNS} FROM groups WHERE key = ?"  # noqa: S608 - the constant above
+_SIZED: Final = f"SELECT {COLUMNS}, bytes FROM groups"  # noqa: S608 - the constant above
+_SIZED_GROUPS: Final = f"{_SIZED} ORDER BY key"
+_GROUP: Final = f"{_SIZED} WHERE key = ?"
 _HEADERS: Final = "SELECT id, name, type, help, unit, legacy FROM headers ORDER BY name, id"
 _SUSPECTS: Final = """
     SELECT DISTINCT h.name, h.type FROM families f INDEXED BY families_suspect CROSS JOIN headers h
@@ -96,10 +98,10 @@ def newest_headers(db: sqlite3.Connection) -> tuple[dict[str, tuple[Header, list
 def read_groups(db: sqlite3.Connection) -> Sequence[GroupContents]:
     """Return all groups with their families."""
     families: dict[str, list[FamilyBlock]] = {}
-    groups = _groups(db)
+    groups = db.execute(_SIZED_GROUPS).fetchall()
     for row in db.execute(_CONTENTS):
         families.setdefault(row[4], []).append(_block(row))
-    return [GroupContents(group, families.get(group.key, ())) for group in groups]
+    return [GroupContents(Group._make(row), families.get(row[0], ()), size) for *row, size in groups]
 
 
 def read_group(db: sqlite3.Connection, key: str) -> GroupContents | None:
@@ -108,7 +110,7 @@ def read_group(db: sqlite3.Connection, key: str) -> GroupContents | None:
     if row is None:
         return None
     families = [_block(family) for family in db.execute(_CONTENTS_OF_GROUP, (key,))]
-    return GroupContents(Group._make(row), families or ())
+    return GroupContents(Group._make(row[:-1]), families or (), row[-1])
 
 
 def find_groups(db: sqlite3.Connection, query: GroupQuery) -> GroupPage:

@@ -71,7 +71,7 @@ def family_of(block: FamilyBlock) -> MetricFamily:
 
 
 def _stored(contents: GroupContents) -> HeldGroup:
-    group, blocks = contents
+    group, blocks, _ = contents
     return HeldGroup(
         key_of(group),
         group.pushed_at_seconds,

@@ -53,7 +53,7 @@ class Migration:
     def __init__(self, groups: Iterable[GroupContents], store: Store, *, own: Mapping[str, MetricType]) -> None:
         # In the order of their pushes each meets what it met when it was pushed.
         self._groups = sorted(groups, key=lambda contents: (contents.group.pushed_at_seconds, contents.group.key))
-        self._checked = not any(block.suspect for _, blocks in self._groups for block in blocks)
+        self._checked = not any(block.suspect for contents in self._groups for block in contents.families)
         self._store = store
         self._own = own
         self._here = {contents.group.key: contents for contents in store.groups()}
@@ -102,7 +102,7 @@ class Migration:
         Raises:
             RequestError: It conflicts with what is stored.
         """
-        group, blocks = contents
+        group, blocks, _ = contents
         here = self._here.get(group.key)
         changes: list[Push | Refusal] = []
         if _wants_push(contents, here):

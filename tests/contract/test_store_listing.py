@@ -55,13 +55,11 @@ def walked(store: Store, query: GroupQuery) -> list[list[GroupSummary]]:
 
 
 def counted(store: Store) -> list[GroupSummary]:
-    """Return what the list should say, from the families that are stored; bytes and series as their makers say."""
+    """Return what the list should say, from the families that are stored; series as their makers say."""
     found = []
-    for contents in store.groups():
-        group, blocks = contents
-        [shown] = [one for one in store.find_groups(ALL).groups if one.key == group.key]
+    for group, blocks, size in store.groups():
         series = sum(block.body.count(b"('job'") for block in blocks)
-        found.append(GroupSummary(*group[:1], *group[2:5], len(blocks), series, shown.bytes))
+        found.append(GroupSummary(*group[:1], *group[2:5], len(blocks), series, size))
     return found
 
 

@@ -104,7 +104,7 @@ def group() -> Response:
         failed=contents.group.failed_at_seconds > contents.group.pushed_at_seconds,
         families=len(contents.families),
         series=sum(protobuf.count_metrics(block.body) for block in contents.families),
-        bytes=sum(len(block.body) for block in contents.families),
+        bytes=contents.bytes,
         jobs=cards,
         views=[view for view in views if not (cards and view.name.startswith(jobs.PREFIX))],
         job_views=[view for view in views if cards and view.name.startswith(jobs.PREFIX)],

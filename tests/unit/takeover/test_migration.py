@@ -174,7 +174,7 @@ def test_contradictions_are_kept(stores: tuple[Store, Store]) -> None:
 
 
 def blocks(store: Store) -> list[FamilyBlock]:
-    return [block for _, blocks in store.groups() for block in blocks]
+    return [block for contents in store.groups() for block in contents.families]
 
 
 def test_what_is_newer_there_stays(stores: tuple[Store, Store]) -> None:

@@ -125,6 +125,7 @@ class MemoryStore:
                     FamilyBlock(one.name, one.type, one.help, one.metrics, key, pushed, pushed, False, one.unit)
                     for _, (one, pushed) in sorted(group.families.items())
                 ],
+                sum(len(one.text) + len(one.metrics) for one, _ in group.families.values()),
             )
             for key, group in sorted(self._groups.items())
         ]
@@ -148,7 +149,7 @@ class MemoryStore:
         return summary(
             contents,
             series=sum(len(one.identities) for one in families),
-            size=sum(len(one.text) + len(one.metrics) for one in families),
+            size=contents.bytes,
         )
 
     def totals(self) -> Totals:

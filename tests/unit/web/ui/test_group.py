@@ -11,6 +11,7 @@ import pytest
 from pushgateway.formats import protobuf
 from pushgateway.model import (
     Exemplar,
+    GroupQuery,
     Histogram,
     MetricFamily,
     MetricType,
@@ -53,6 +54,15 @@ def test_a_group_is_told_with_its_times(site: Site) -> None:
     assert page.found("time", datetime="2023-11-14T22:13:20Z", title="2023-11-14 22:13:20 UTC")
     assert "x counter 2 series An x. a Value 1 1 2 2" in page.words
     assert "refused" not in page.words
+
+
+def test_its_size_is_that_of_the_list(site: Site) -> None:
+    """The same group has one size on all pages: what it takes in the store."""
+    site.push("job/a", HISTOGRAM)
+    [size] = [one["value"] for one in shown(site, "/groups/job/a").found("data") if one["title"].endswith(" bytes")]
+    assert [one.bytes for one in site.store.find_groups(GroupQuery()).groups] == [int(size)]
+    assert shown(site, "/groups").found("data", value=size, title=f"{size} bytes")
+    assert shown(site, "/").found("data", value=size, title=f"{size} bytes")
 
 
 def test_any_spelling_of_its_path_names_the_group(site: Site) -> None:

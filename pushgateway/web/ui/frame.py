@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
@@ -80,7 +80,9 @@ def base_url() -> str:
     """Return the URL of this gateway for commands that a reader copies, without a slash at its end."""
     config = services().config
     if "://" in config.external_url:
-        return config.external_url.rstrip("/")
+        parts = urlsplit(config.external_url)
+        # A user and password in it are for whoever has set it, not for all readers.
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
     return request.host_url.rstrip("/") + config.route_prefix
 
 

@@ -168,14 +168,16 @@ rows 3
 
 
 def test_the_commands_lead_to_the_gateway_as_it_is_reached(site: Site) -> None:
-    """By the host that the browser asked, or the external URL; odd values are in base64, and the user is named."""
+    """By the host that the browser asked, or the external URL, without any password in it; the user is named."""
     path = f"job/etl/dir@base64/{encoded('/srv/a b')}"
     login = base64.b64encode(b"ann o'neil:secret").decode()
     outside = Site(external_url="https://gw.example/push", route_prefix="/push")
+    careless = Site(external_url="https://ann:secret@gw.example:8443/push/", route_prefix="/push")
     for one, prefix, base in (
         (site, "", "http://localhost"),
         (Site(route_prefix="/pfx"), "/pfx", "http://localhost/pfx"),
         (outside, "/push", "https://gw.example/push"),
+        (careless, "/push", "https://gw.example:8443/push"),
     ):
         one.request("POST", f"{prefix}/metrics/{path}", b"x 1\n")
         reply = one.get(f"{prefix}/groups/{path}", headers={"Authorization": f"Basic {login}"})

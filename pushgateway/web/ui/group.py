@@ -99,6 +99,7 @@ def group() -> Response:
         path=path,
         sent=form_value(key),
         stale=_is_stale(contents.group, at_hand),
+        stale_asked=_stale_asked(),
         group=contents.group,
         reason=contents.group.failure_reason,
         failed=contents.group.failed_at_seconds > contents.group.pushed_at_seconds,
@@ -193,16 +194,23 @@ def _anchor(name: str) -> str:
 
 def _is_stale(group: Group, at_hand: Services) -> bool:
     """Return whether the last push is older than what the list, from which a reader may come, was told to call so."""
-    try:
-        age = stale_seconds(request.args)
-    except RequestError:
-        age = stale_seconds({})
+    age = stale_seconds({"stale": _stale_asked() or ""})
     return 0 < group.pushed_at_seconds < at_hand.clock() - age
+
+
+def _stale_asked() -> str | None:
+    """Return what goes with a reader from page to page; None for nothing, and for what is no duration."""
+    try:
+        stale_seconds(request.args)
+    except RequestError:
+        return None
+    return request.args.get("stale") or None
 
 
 def _query(**given: str | int | None) -> str:
     """Return a link to this page with another query; the path, which may be 64 KiB long, is not repeated."""
-    return "?" + urlencode({name: value for name, value in given.items() if value is not None})
+    asked = {**given, "stale": _stale_asked()}
+    return "?" + urlencode({name: value for name, value in asked.items() if value is not None})
 
 
 def _user() -> str:

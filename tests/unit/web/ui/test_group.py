@@ -97,6 +97,17 @@ def test_a_group_that_was_not_pushed_for_long_is_marked(site: Site) -> None:
     assert "Stale Pushed 2 d ago" in shown(site, "/groups/job/a").words
 
 
+def test_what_is_stale_goes_with_the_reader(site: Site) -> None:
+    """From the lists to the group, in the group, and back, where it was chosen and means anything."""
+    site.push("job/a", b"".join(b"x%d 1\n" % number for number in range(60)))
+    assert "./groups/job/a?stale=1h" in shown(site, "/groups?stale=1h").links
+    assert "./groups/job/a?stale=1h" in shown(site, "/?stale=1h").links
+    page = shown(site, "/groups/job/a?stale=1h&find=x")
+    assert {"../../groups?stale=1h", "?stale=1h", "?find=x&page=2&stale=1h"} <= set(page.links)
+    assert page.found("input", name="stale", value="1h")
+    assert not any("stale" in link for link in shown(site, "/groups/job/a?stale=odd&find=x").links)
+
+
 def test_single_values_share_a_table_and_read_easily(site: Site) -> None:
     """A value is short, with its unit, and exact on hover; a time is a date."""
     site.push("job/a", f"size_bytes 3400000000\nlast_timestamp_seconds {NOW - 7200}\nratio 0.5\nn 1234567\n".encode())

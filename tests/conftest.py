@@ -10,10 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.harness import Gateway, Original, Service
 from tests.postgres import PgBouncer, Postgres
 from tests.rows import FLAG_SETS, PREFIXES
+
+
+# How long an example takes says nothing where other tests run beside it.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="module")

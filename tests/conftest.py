@@ -16,7 +16,6 @@ from tests.harness import Gateway, Original, Service
 from tests.postgres import PgBouncer, Postgres
 from tests.rows import FLAG_SETS, PREFIXES
 
-
 # How long an example takes says nothing where other tests run beside it.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

@@ -80,6 +80,14 @@ def test_the_same_as_the_long_way(labels: dict[str, str]) -> None:
     assert recurring.prepare(body, key, replace=True, received_at_seconds=1.5) == prepared(body, key)
 
 
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_only_line_feeds_end_lines(end: str) -> None:
+    """What str.splitlines takes for the end of a line may stand in a value, of the body or of the group."""
+    body = f'x{{a="b{end} 1{end}c"}} 1\ny{{a="{end}"}} 2\n'.encode()
+    key = GroupingKey.of({"job": f"a{end} 2"})
+    assert repeated(body, key) == prepared(body, key)
+
+
 def test_one_shape_serves_many_groups_and_numbers() -> None:
     """What is learnt of one group's push is used for another's, as long as the names of their labels are the same."""
     recurring = Recurring(limits=Limits(), own=own_families.TYPES)

@@ -51,7 +51,7 @@ from pushgateway.errors import LimitError, LongWorkError, UnflushedError, WouldB
 from pushgateway.flusher import Flusher
 from pushgateway.guard import Guard, Origins, Verdict
 from pushgateway.memory import give_memory_back
-from pushgateway.storage.base import Ticket
+from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket
 from pushgateway.web.answers import INTERNAL, ErrorAnswer, Refused, Report, error_answer, limit_data, unreported
 from pushgateway.web.environ import LONG_CHANGES
 
@@ -146,7 +146,7 @@ def choose_lane(
         route_prefix: "" or ``/x``, spelt as in PATH_INFO.
     """
     if method in ("PUT", "POST", "DELETE"):
-        if path.startswith(route_prefix) and path[len(route_prefix) :] in LONG_CHANGES:
+        if _is_long_change(path, route_prefix):
             return Lane.WRITER
         if body_bytes > (_MIDDLE_ENCODED_BYTES if encoded else _BULK_BYTES):
             return Lane.GIANT
@@ -160,8 +160,13 @@ def choose_lane(
     return Lane.POOL
 
 
+def _is_long_change(path: str, route_prefix: str) -> bool:
+    return path.startswith(route_prefix) and path[len(route_prefix) :] in LONG_CHANGES
+
+
 _FLUSHED_TOGETHER: Final = frozenset({Lane.INLINE, Lane.WRITER, Lane.BULK})
-"""Lanes whose writes share flushes. What a giant leaves takes too much memory to wait for anything."""
+"""Lanes whose writes share flushes, but for long changes: what they do beside the first change would be done on the
+loop, by the second call. What a giant leaves takes too much memory to wait for anything."""
 
 
 class Response(NamedTuple):
@@ -399,17 +404,16 @@ class Bridge:
             inline_bytes=self._limits.inline_bytes,
             route_prefix=self._route_prefix,
         )
-        if lane is Lane.INLINE:
-            try:
-                return self._call(environ, body, lane, ticket=None)
-            except LongWorkError:
-                lane = Lane.BULK
-            except UnflushedError:
-                return await self._flushed(environ, body, lane, ticket=None)
-            except WouldBlockError:
-                lane = Lane.WRITER
-        ticket, begun = Ticket(), environ["pushgateway.begun"]
+        ticket = None if lane is Lane.INLINE else Ticket()
+        begun = environ["pushgateway.begun"]
         try:
+            if ticket is None:
+                try:
+                    return self._call(environ, body, lane, ticket=None)
+                except UnflushedError:
+                    return await self._flushed(environ, body, lane, ticket=None)
+                except WouldBlockError as error:
+                    lane, ticket = Lane.BULK if isinstance(error, LongWorkError) else Lane.WRITER, Ticket()
             try:
                 return await self._in_thread(lane, environ, body, ticket, begun)
             except LongWorkError:
@@ -418,8 +422,8 @@ class Bridge:
                 return await self._flushed(environ, body, lane, ticket=ticket)
         except asyncio.CancelledError:
             # The worker ends. Raised, it would be a 500 by uvicorn, which means a bug; and what is given up here is not
-            # to be done half a second later after all.
-            outcome = _NOTHING_STORED if ticket.expire() else "whether the change was stored is unknown"
+            # to be done half a second later after all. Without a ticket it has been committed, and waits for the flush.
+            outcome = _NOTHING_STORED if ticket is not None and ticket.expire() else UNKNOWN_OUTCOME
             return self._ended(environ, outcome)
         except Exception:
             return self._failed(environ)
@@ -546,7 +550,8 @@ class Bridge:
         if lane is Lane.POOL and environ["pushgateway.gone"]():
             return Response(_GONE_STATUS, [], b"")
         call = environ | {"wsgi.input": io.BytesIO(body), "pushgateway.ticket": ticket}
-        if self._flusher is not None and lane in _FLUSHED_TOGETHER:
+        is_shared = self._flusher is not None and lane in _FLUSHED_TOGETHER
+        if is_shared and not _is_long_change(environ["PATH_INFO"], self._route_prefix):
             call["pushgateway.flushes"] = True
         if lane in self._room_bytes:
             call["pushgateway.room_bytes"] = self._room_bytes[lane]

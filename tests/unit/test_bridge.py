@@ -942,6 +942,48 @@ def test_a_write_is_answered_after_a_flush(target: bytes, body: bytes) -> None:
     assert flushes == ["flush", "flush"]
 
 
+@pytest.mark.parametrize("target", [b"/groups/delete", b"/status/wipe", b"/api/v1/admin/wipe"])
+def test_long_changes_flush_where_they_are_made(target: bytes) -> None:
+    """A request that makes many changes, or a long one, is never called a second time, which would be on the loop."""
+    threads: list[str] = []
+
+    def view(environ: Environ) -> bytes:
+        threads.append(threading.current_thread().name)
+        return flushed_view(environ)
+
+    async def talk() -> Answer:
+        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=lambda: None)
+        answer = await ask(bridge, target=target)
+        bridge.close()
+        return answer
+
+    assert run(talk()).body == b"flushed"
+    assert threads == ["writer-0"]
+
+
+def test_the_end_of_the_worker_during_a_flush() -> None:
+    """A small write that is cancelled while it waits for the flush is 503, and says that its outcome is unknown."""
+    arrived, release = threading.Event(), threading.Event()
+
+    def flush() -> None:
+        arrived.set()
+        release.wait(10)
+
+    async def talk() -> Answer:
+        bridge = Bridge(application(flushed_view), limits=LIMITS, threads=2, inline_store=True, flush=flush)
+        asking = asyncio.ensure_future(ask(bridge))
+        await asyncio.to_thread(arrived.wait, 10)
+        asking.cancel()
+        answer = await asking
+        release.set()
+        bridge.close()
+        return answer
+
+    answer = run(talk())
+    assert answer.status == 503
+    assert answer.body == b"the gateway is ending; whether the change was stored is unknown\n"
+
+
 def test_without_a_flush_the_application_flushes_itself() -> None:
     """A bridge that has no flush asks for none to be left to it."""
 

@@ -7,16 +7,18 @@ found takes a third of the time of `preparation.prepare_push`, 0.11 ms instead o
 group has pushed it before: what does not depend on the numbers is kept for some groups, too.
 
 The way from one body to the next is not a second parser. A shape is learnt with `prepare_push`'s own steps, from a body
-whose numbers are 1, 2, 3, ...: wherever a number comes out in the end, it says which of the body's numbers belongs
-there; the group's label values are found again in the same way. What has a number in any other place (a HELP text, a
-timestamp), or depends on the numbers or the group's values in more than that (counts that are none, an order of series
-that differ in their label names), is not learnt or not found, and goes the long way, as does all that is refused.
+whose numbers follow one another from a random one on: wherever such a number comes out in the end, it says which of the
+body's numbers belongs there; the group's label values are found again in the same way. What has a number in any other
+place (a HELP text, a timestamp), or depends on the numbers or the group's values in more than that (counts that are
+none, an order of series that differ in their label names), is not learnt or not found, and goes the long way, as does
+all that is refused.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import secrets
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,6 +61,10 @@ of the 0.11 that a push of these takes."""
 
 _SEEN: Final = 4096
 """How many shapes are remembered as seen once, as a number each: what never comes back is not learnt."""
+
+_BASE: Final = 1 << 51
+"""The least of the numbers from which on shapes are learnt. A number that was not split off, as one behind a tab, is
+part of the shape: it must not be taken for the one of a comment or HELP that comes out nowhere."""
 
 _WHOLE: Final = 2.0**53
 """Up to here a count is the same number as an integer and as a double."""
@@ -224,12 +230,15 @@ def _known(shape: _Shape, limits: Limits, own: Mapping[str, MetricType]) -> _Kno
     if any(b"\x01" in piece for piece in pieces):
         return None
     key = GroupingKey.of({name: f"\x01{at}\x02" for at, name in enumerate(names)})
-    body = b"".join([b"%s %d\n" % (piece, at) for at, piece in enumerate(pieces[:-1], 1)]) + pieces[-1]
+    base = _BASE + secrets.randbelow(_BASE)
+    body = b"".join([b"%s %d\n" % (piece, at) for at, piece in enumerate(pieces[:-1], base + 1)]) + pieces[-1]
     families = text.parse(body, limits=limits)
     places = [place for family in families for metric in family.metrics for place in _places(metric)]
-    # Numbers that were not split off, as 1e-100 or inf, stand among them: then they are not 1, 2, 3 to the last.
+    # Numbers that were not split off, as 1e-100 or inf, stand among them: then they do not follow one another.
     given = [place for place in places if place]
-    if sorted(given) != list(range(1, len(pieces))) or any(math.copysign(1, place) < 0 for place in places):
+    if sorted(given) != list(range(base + 1, base + len(pieces))):
+        return None
+    if any(math.copysign(1, place) < 0 for place in places):
         return None
     labels = sum(len(metric.labels) for family in families for metric in family.metrics) + len(given)
     check_spending(
@@ -248,19 +257,21 @@ def _known(shape: _Shape, limits: Limits, own: Mapping[str, MetricType]) -> _Kno
     for family, result in zip([family for family in families if family.name in kept], labelled, strict=True):
         if len({tuple([name for name, _ in metric.labels]) for metric in family.metrics}) > 1:
             return None
-        found.append(_family(family, result, names))
-    counts = [place for family in families for metric in family.metrics for place in _counts(metric)]
-    return _Known(tuple(found), tuple(counts), len(given) + sum(len(family.metrics) for family in families))
+        found.append(_family(family, result, names, base=base))
+    metrics = [_placed(metric, base) for family in families for metric in family.metrics]  # dropped ones, too
+    counts = tuple([place for metric in metrics for place in _counts(metric) if place])
+    return _Known(tuple(found), counts, len(given) + sum(len(family.metrics) for family in families))
 
 
-def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...]) -> _Family:
+def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...], *, base: int) -> _Family:
     rendered = text.render_metrics(labelled).decode()
     lines, order, numbers = [], [], []
     for line in rendered.split("\n")[:-1]:  # splitlines would split at other characters too
         start, place = line.rsplit(" ", 1)
         order += [int(at) for at in _marker.findall(start)]
-        order.append(len(names) + int(place))
-        numbers.append(int(place))
+        number = _place(float(place), base)
+        order.append(len(names) + number)
+        numbers.append(number)
         lines.append(_marker.sub("%s", start.replace("%", "%%")) + " %s\n")
     own = [name for name, _ in family.metrics[0].labels]
     extra = [*names, *(() if "instance" in names else ("instance",))]
@@ -269,8 +280,10 @@ def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...]
     position |= {name: at for at, name in enumerate(own)}
     position |= {name: len(own) + at for at, name in enumerate(names)}
     pick = itemgetter(*(position[name] for name, _ in labelled.metrics[0].labels))
-    places = tuple([int(metric.value) for metric in family.metrics if isinstance(metric, Sample)])
-    return _Family(family, len(lines), pick, "".join(lines), itemgetter(*order), itemgetter(*numbers), places)
+    metrics = tuple([_placed(metric, base) for metric in family.metrics])
+    places = tuple([int(metric.value) for metric in metrics if isinstance(metric, Sample)])
+    placed = MetricFamily(family.name, family.type, family.help, metrics)
+    return _Family(placed, len(lines), pick, "".join(lines), itemgetter(*order), itemgetter(*numbers), places)
 
 
 def _places(metric: Metric) -> Iterator[float]:
@@ -285,11 +298,27 @@ def _places(metric: Metric) -> Iterator[float]:
 
 
 def _counts(metric: Metric) -> Iterator[int]:
-    """Return which of them are counts."""
+    """Return which places of a metric that has places are those of counts."""
     if isinstance(metric, Histogram):
         yield from (int(place) for _, place in metric.buckets)
     if not isinstance(metric, Sample):
         yield int(metric.count)
+
+
+def _placed(metric: Metric, base: int) -> Metric:
+    """Put places from 1 on where numbers are."""
+    if isinstance(metric, Sample):
+        return Sample(metric.labels, _place(metric.value, base))
+    total, count = _place(metric.sum, base), _place(metric.count, base)
+    if isinstance(metric, Summary):
+        quantiles = tuple([(bound, float(_place(number, base))) for bound, number in metric.quantiles])
+        return Summary(metric.labels, quantiles, total, count)
+    buckets = tuple([(bound, _place(number, base)) for bound, number in metric.buckets])
+    return Histogram(metric.labels, buckets, total, count)
+
+
+def _place(number: float, base: int) -> int:
+    return int(number) - base if number else 0
 
 
 def _grouped(known: _Family, extra: Labels, words: Sequence[str]) -> _Grouped:

@@ -80,6 +80,20 @@ def test_the_same_as_the_long_way(labels: dict[str, str]) -> None:
     assert recurring.prepare(body, key, replace=True, received_at_seconds=1.5) == prepared(body, key)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"# HELP x Level 3\nx  1\n",
+        b"# run 7\nx\t1\n",
+        b'# TYPE h histogram\nh_bucket{le="NaN"} 5\nh_sum 6\nh_count 7\nx\t1\n',
+        b"# run 7\n# TYPE h histogram\nh_sum 4\nh_count\t1\n",
+    ],
+)
+def test_a_number_of_the_shape_is_none_of_the_body(body: bytes) -> None:
+    """A number that is not split off, as behind two blanks, is not taken for one that comes out nowhere."""
+    assert repeated(body, KEY) in (None, prepared(body, KEY))
+
+
 @pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
 def test_only_line_feeds_end_lines(end: str) -> None:
     """What str.splitlines takes for the end of a line may stand in a value, of the body or of the group."""

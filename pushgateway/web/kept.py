@@ -30,7 +30,7 @@ class Kept:
     """Finished expositions of one version of what is stored; all threads may use it.
 
     Args:
-        most_bytes: How much is kept in all.
+        most_bytes: How much is kept of expositions, and of sections; what both hold is there once.
     """
 
     def __init__(self, *, most_bytes: int = _MOST_BYTES) -> None:
@@ -46,10 +46,12 @@ class Kept:
     def keep_sections(self, sections: Sequence[Packed], packing: ContentEncoding) -> None:
         """Keep sections, whatever comes to be stored: each tells what it is of.
 
-        Not so many small families that they, which are not compressed, would take more than a quarter of the room.
+        Not more than there is room for, and not so many small families that they, which are not compressed, would take
+        more than a quarter of it.
         """
-        few = sum(section.plain_bytes for section in sections) <= self._most_bytes // 4
-        self._sections = {packing: sections} if few else {}
+        plain = sum(section.plain_bytes for section in sections)
+        held = sum(section.held_bytes for section in sections)
+        self._sections = {packing: sections} if plain <= self._most_bytes // 4 and held <= self._most_bytes else {}
 
     def find(self, asked: Exposition, packing: ContentEncoding, version: Version | None) -> Finished | None:
         """Return what was made of this version; None if nothing was, or nobody knows the version."""

@@ -25,6 +25,9 @@ __all__ = ["Packed", "finish_sections", "pack_section"]
 _LEAST_MEMBER_BYTES: Final = 1 << 12
 """Of 4 KiB lines are compressed to a tenth, of 1 KiB to a fifth."""
 
+_PIECE_BYTES: Final = 200
+"""What a piece takes beside its bytes: a name, and a place in a dict."""
+
 _TIMES: Final = (
     FamilyView(PUSH_FAILURE_TIME, MetricType.GAUGE, PUSH_FAILURE_TIME_HELP, ()),
     FamilyView(PUSH_TIME, MetricType.GAUGE, PUSH_TIME_HELP, ()),
@@ -40,12 +43,14 @@ class Packed:
         mark: As in `Section`.
         pieces: What the families come to, by name.
         plain_bytes: How much of it is not compressed.
+        held_bytes: How much memory all of it takes, about.
     """
 
     first: str
     mark: Mark
     pieces: Mapping[str, Member | bytes]
     plain_bytes: int
+    held_bytes: int
 
 
 def pack_section(section: Section, packing: ContentEncoding) -> Packed:
@@ -57,14 +62,16 @@ def pack_section(section: Section, packing: ContentEncoding) -> Packed:
     """
     times = {view.name: b"".join(view.bodies) for view in time_families(section.groups, Form.TEXT)}
     pieces: dict[str, Member | bytes] = {}
-    plain_bytes = 0
+    plain_bytes = held_bytes = 0
     for name, body in (*section.bodies.items(), *times.items()):
         if len(body) >= _LEAST_MEMBER_BYTES and name not in OWN:
-            pieces[name] = compression.pack_one(body, packing)
+            pieces[name] = member = compression.pack_one(body, packing)
+            held_bytes += _PIECE_BYTES + len(member.data)
         elif body:
             pieces[name] = body
             plain_bytes += len(body)
-    return Packed(section.first, section.mark, pieces, plain_bytes)
+            held_bytes += _PIECE_BYTES + len(body)
+    return Packed(section.first, section.mark, pieces, plain_bytes, held_bytes)
 
 
 def finish_sections(

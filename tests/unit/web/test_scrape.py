@@ -11,10 +11,22 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pushgateway.formats import Exposition, ExpositionFormat, protobuf
 from pushgateway.formats.protobuf import encode_metrics
-from pushgateway.model import FamilyBlock, FamilyView, Form, GroupingKey, MetricFamily, MetricType, Sample, Snapshot
+from pushgateway.model import (
+    FamilyBlock,
+    FamilyView,
+    Form,
+    Group,
+    GroupingKey,
+    MetricFamily,
+    MetricType,
+    Sample,
+    Section,
+    Snapshot,
+)
 from pushgateway.names import Escaping
 from pushgateway.web.exposition import Finished, finish
 from pushgateway.web.kept import Kept
+from pushgateway.web.sections import Packed, pack_section
 from tests.unit.web.fakes import NOW, Site
 
 
@@ -306,6 +318,23 @@ def test_what_is_too_large_is_not_kept(finished: Finished) -> None:
     kept.keep(finished, "zstd", 2)
     assert kept.find(asked[1].asked, "gzip", 1) is None
     assert kept.find(finished.asked, "zstd", 2) is finished
+
+
+@pytest.mark.parametrize(("plain_bytes", "held_bytes", "kept"), [(250, 1000, 1), (251, 251, 0), (0, 1001, 0)])
+def test_sections_that_are_too_large_are_not_kept(plain_bytes: int, held_bytes: int, kept: int) -> None:
+    """Neither compressed nor not do sections take more than there is room for."""
+    room = Kept(most_bytes=1000)
+    room.keep_sections([Packed("", (1, 1), {}, plain_bytes, held_bytes)], "gzip")
+    assert len(room.sections("gzip")) == kept
+
+
+def test_sections_tell_what_they_take() -> None:
+    """Large pieces count as they are compressed, small ones as they are."""
+    groups = [Group('[["job","a"]]', b'{instance="",job="a"}', 1.0, 0.0, "", legacy=True)]
+    section = Section("", (1, 1), groups, {"x": b'x{instance="",job="a"} 1\n' * 1000, "y": b"y 1\n"})
+    packed = pack_section(section, "gzip")
+    sizes = [len(one if isinstance(one, bytes) else one.data) for one in packed.pieces.values()]
+    assert sum(sizes) < packed.held_bytes < sum(sizes) + 1000
 
 
 @pytest.fixture

@@ -164,7 +164,11 @@ class Gateway(Flask):
             raise
         except Exception as error:  # for the view, and so for whoever answers errors
             environ[push.RAISED] = error
-            return super().wsgi_app(environ, start_response)
+            try:
+                return super().wsgi_app(environ, start_response)
+            finally:
+                # Its frames hold the body and refer to it: all that would stay until the cycle collector comes.
+                error.__traceback__ = None
         self.telemetry.count_request(handler="push", method=environ["REQUEST_METHOD"], code=status)
         start_response(_TAKEN[status], [("Content-Length", "0")])
         return ()

@@ -78,9 +78,8 @@ RAISED: Final = "pushgateway.raised"
 @bp.route("/metrics/job@base64/<path:rest>", methods=["PUT", "POST"])
 def push() -> Response:
     """Store the families of the body in the group of the path; the answer means that they are on disk."""
-    raised = request.environ.get(RAISED)
-    if raised is not None:
-        raise raised
+    if RAISED in request.environ:
+        raise request.environ.pop(RAISED)  # never a local of this frame, which it would then refer to
     return responses.empty(carry_out(services(), request.environ))
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import gzip
 import io
+import weakref
 from typing import Any
 
 import pytest
@@ -22,6 +24,16 @@ from pushgateway.model import Delete, GroupingKey, MetricType, Push, Refusal
 from pushgateway.storage.base import Ticket
 from tests.unit.web.fakes import NOW, Site
 
+PUSH = {
+    "REQUEST_METHOD": "POST",
+    "PATH_INFO": "/metrics/job/a",
+    "QUERY_STRING": "",
+    "SERVER_NAME": "localhost",
+    "SERVER_PORT": "9091",
+    "REMOTE_ADDR": "127.0.0.1",
+    "wsgi.url_scheme": "http",
+}
+
 
 def applied(site: Site) -> Any:
     """The one change that the store was asked for."""
@@ -36,6 +48,23 @@ def test_put_replaces_and_post_merges(site: Site) -> None:
         reply = site.push("job/a", method=method)
         assert (reply.status_code, reply.data, reply.headers.get("Content-Type")) == (200, b"", None)
         assert applied(site).replace is replace
+
+
+@pytest.mark.parametrize("body", [b"x nonsense\n", b"x 1\nx 2\n"])
+def test_a_refused_push_leaves_no_body_behind(site: Site, body: bytes) -> None:
+    """What was refused goes at once: no error refers to what it has come through."""
+    site.push("job/a", body)
+    gc.collect()
+    gc.disable()
+    try:
+        sent = io.BytesIO(body)
+        there = weakref.ref(sent)
+        environ = {"wsgi.input": sent, "CONTENT_LENGTH": str(len(body))}
+        assert b"".join(site.app(PUSH | environ, lambda *_: None))
+        del sent, environ
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 def test_a_push_arrives_ready_for_the_store(site: Site) -> None:

@@ -55,9 +55,11 @@ _BYTES_A_LINE: Final = 400
 _BYTES_A_BYTE: Final = 4
 """What shapes may take, as reckoned from their bodies: some 600 of 20 samples. Beyond it all are forgotten."""
 
-_GROUPED_LINES: Final = 6000
-"""Of how many lines what their groups make of them is kept, at 0.4 KB each: 300 groups of 20 samples. It saves 0.05 ms
-of the 0.11 that a push of these takes."""
+_GROUPED_BYTES: Final = 4 << 20
+_BYTES_A_GROUP: Final = 500
+_BYTES_A_GROUPED_LINE: Final = 150
+"""How much is kept of what groups make of lines, as reckoned: of some 400 groups of 20 samples. It saves 0.05 ms of the
+0.11 that a push of these takes."""
 
 _SEEN: Final = 4096
 """How many shapes are remembered as seen once, as a number each: what never comes back is not learnt."""
@@ -148,7 +150,7 @@ class Recurring:
         self._kept_bytes = 0
         self._seen: set[int] = set()
         self._grouped: dict[tuple[_Known, str], tuple[bytes, tuple[_Grouped, ...]]] = {}
-        self._grouped_lines = 0
+        self._grouped_bytes = 0
         self._learning = threading.Lock()
 
     def prepare(self, body: bytes, key: GroupingKey, *, replace: bool, received_at_seconds: float) -> Push | None:
@@ -174,27 +176,31 @@ class Recurring:
         for place in known.counts:
             if not (0 <= numbers[place] < _WHOLE and numbers[place].is_integer()):
                 return None
-        series, grouped = self._grouped.get((known, key.key)) or self._group(known, key)
-        if len(series) * known.lines > self._limits.rendered_bytes:
+        made = self._grouped.get((known, key.key)) or self._group(known, key)
+        if made is None:
             return None
+        series, grouped = made
         words = list(map(text.format_value, numbers))
         families = tuple([_stored(one, numbers, words) for one in grouped])
         return Push(key, families, replace, received_at_seconds, series)
 
-    def _group(self, known: _Known, key: GroupingKey) -> tuple[bytes, tuple[_Grouped, ...]]:
-        """Put the labels of a group in their places, and keep the outcome for its next push."""
+    def _group(self, known: _Known, key: GroupingKey) -> tuple[bytes, tuple[_Grouped, ...]] | None:
+        """Put the labels of a group in their places, and keep the outcome for its next push; None if they are long."""
+        series = text.render_labels(rules.group_labels(key))
+        if len(series) * known.lines > self._limits.rendered_bytes:
+            return None
         extra = key.labels if "instance" in key.shape else (*key.labels, ("instance", ""))
         words = [escape(value).replace("%", "%%") for _, value in key.labels] + ["%s"] * (known.lines + 1)
-        made = (
-            text.render_labels(rules.group_labels(key)),
-            tuple([_grouped(one, extra, words) for one in known.families]),
-        )
+        made = series, tuple([_grouped(one, extra, words) for one in known.families])
+        size = _BYTES_A_GROUP + (_BYTES_A_GROUPED_LINE + len(series)) * known.lines
+        size += 2 * sum(len(one.lines) for one in known.families) + 2 * len(series)
         with self._learning:
-            if self._grouped_lines + known.lines > _GROUPED_LINES:
+            if self._grouped_bytes + size > _GROUPED_BYTES:
                 self._grouped.clear()
-                self._grouped_lines = 0
-            self._grouped_lines += known.lines
-            self._grouped[known, key.key] = made
+                self._grouped_bytes = 0
+            if size <= _GROUPED_BYTES:
+                self._grouped_bytes += size
+                self._grouped[known, key.key] = made
         return made
 
     def _learn(self, shape: _Shape) -> _Known | None:
@@ -210,7 +216,7 @@ class Recurring:
             if self._kept_bytes + size > _KEPT_BYTES:
                 self._known.clear()
                 self._grouped.clear()
-                self._kept_bytes = self._grouped_lines = 0
+                self._kept_bytes = self._grouped_bytes = 0
             self._kept_bytes += size
             try:
                 known = _known(shape, self._limits, self._own)

@@ -166,14 +166,18 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(recurring._known) < 200
 
 
-def test_memory_of_groups_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What groups make of a shape is kept for some of them, and made again for the others."""
-    monkeypatch.setattr("pushgateway.recurring._GROUPED_LINES", 50)
+@pytest.mark.parametrize("value", ["", "b" * 5000])
+@pytest.mark.parametrize("body", [BODY, b"# nothing\n"])
+def test_memory_of_groups_is_bounded(monkeypatch: pytest.MonkeyPatch, body: bytes, value: str) -> None:
+    """What groups make of a shape is kept for some, and made again for others: long labels and empty groups count."""
+    monkeypatch.setattr("pushgateway.recurring._GROUPED_BYTES", 30_000)
     recurring = Recurring(limits=Limits(), own=own_families.TYPES)
-    for number in range(40):
-        key = GroupingKey.of({"job": f"job-{number}"})
-        assert repeated(BODY, key, recurring) == prepared(BODY, key)
-    assert len(recurring._grouped) < 10
+    for number in range(60):
+        key = GroupingKey.of({"job": f"job-{number}", "long": value})
+        assert repeated(body, key, recurring) == prepared(body, key)
+    assert len(recurring._grouped) < 60
+    kept = [one for _, families in recurring._grouped.values() for one in families]
+    assert sum(len(one.lines) for one in kept) < 30_000
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])

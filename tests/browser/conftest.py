@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.judges import Validator
 from tests.browser.scene import ScenicGateway, fill
-from tests.browser.visitor import WAIT_MILLISECONDS, Visitor
+from tests.browser.visitor import DISTANT, WAIT_MILLISECONDS, Visitor
 from tests.harness import Gateway, require_program
 from tests.node import install_packages
 
@@ -26,6 +26,8 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Nothing to be looked up and nothing to be fetched: the gateway's pages are all that it sees.
         offline = ["--disable-background-networking", "--disable-component-update", "--no-pings"]
+        # A name that is not this machine's own to a browser, which trusts the latter also without TLS.
+        offline.append(f"--host-resolver-rules=MAP {DISTANT} 127.0.0.1")
         started = playwright.chromium.launch(executable_path=program, args=offline, timeout=4 * WAIT_MILLISECONDS)
         yield started
         started.close()

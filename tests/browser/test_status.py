@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import DISTANT, Visitor
 from tests.harness import Gateway
 
 
@@ -40,6 +40,27 @@ def test_everything_is_deleted_once_the_words_are_typed(visitor: Visitor) -> Non
 
     expect(page.get_by_role("status").filter(has_text="deleted")).to_be_visible()
     assert not visitor.gateway.scrape().has("x")
+
+
+def test_forms_work_without_tls_on_another_machine(browser: Browser, gateway: Gateway) -> None:
+    """There browsers send no Sec-Fetch-Site: their Origin is what tells that the form is one of the gateway's."""
+    gateway.wipe()
+    gateway.push("job/etl", b"x 1\n")
+    gateway.push("job/other", b"y 1\n")
+    visitor = Visitor(browser, gateway, base=f"http://{DISTANT}:{gateway.port}")
+    page = visitor.open("/groups/job/etl")
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete 1 group").click()
+    expect(page.get_by_role("status").filter(has_text="deleted")).to_be_visible()
+    assert not gateway.scrape().has("x")
+
+    page.goto(visitor.base + "/status")
+    words = page.locator("form[data-confirm]").get_attribute("data-confirm") or ""
+    page.get_by_label("to confirm").fill(words)
+    page.get_by_role("button", name="Delete all groups").click()
+    expect(page.get_by_role("status").filter(has_text="deleted")).to_be_visible()
+    assert not gateway.scrape().has("y")
+    visitor.close()
 
 
 def test_without_javascript_the_words_are_asked_for_all_the_same(visitor: Visitor) -> None:

@@ -17,10 +17,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 from tests.harness import Service
 
-__all__ = ["Visitor"]
+__all__ = ["DISTANT", "WAIT_MILLISECONDS", "Visitor"]
 
 WAIT_MILLISECONDS: Final = 30_000
 """How long a page may take: it needs 0.1 s, a machine shared by many runs may be 100 times slower."""
+
+DISTANT: Final = "gateway.test"
+"""The browser's name for this machine where that is to be another one."""
 
 _REPORT_VIOLATIONS: Final = """
 addEventListener("securitypolicyviolation", (event) =>

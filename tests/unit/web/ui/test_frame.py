@@ -20,7 +20,7 @@ def test_pages_run_nothing_of_others(site: Site) -> None:
         reply = site.get(path)
         assert reply.headers["Content-Security-Policy"] == frame.POLICY
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
-        assert reply.headers["Referrer-Policy"] == "no-referrer"
+        assert reply.headers["Referrer-Policy"] == "same-origin"
     assert "unsafe" not in frame.POLICY
     for path in PAGES:
         page = Page(site.get(path).text)

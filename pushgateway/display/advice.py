@@ -213,7 +213,8 @@ _TABLE: Final = (
         "cross_site",
         Advice(
             "A page of another site tried to push",
-            "Nothing has to be done for jobs. If the page is yours, serve it from the gateway's own address.",
+            "Nothing has to be done for jobs. If it was the gateway's own page, behind a proxy that changes `Host`, "
+            "set `--web.external-url` to the address that browsers see. Any other page has to come from that address.",
         ),
     ),
     _Row(

@@ -27,6 +27,7 @@ __all__ = ["Origins"]
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN: Final = frozenset({b"same-origin", b"none"})
+_BEHIND_A_PROXY: Final = "; behind a proxy that changes Host set --web.external-url to what browsers see"
 _PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -56,7 +57,7 @@ class Origins:
             return ""
         found = _host(origin.decode("latin-1"))
         own = found and found in (fields.get(b"host", b"").decode("latin-1").lower(), self._external_host)
-        return "" if own else _refusal("Origin", origin)
+        return "" if own else _refusal("Origin", origin) + _BEHIND_A_PROXY
 
 
 def _refusal(header: str, value: bytes) -> str:

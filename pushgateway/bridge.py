@@ -67,6 +67,8 @@ _RETRY_AFTER_SECONDS: Final = 1
 """What a 503 asks for: the wait itself has already been the back-off."""
 
 
+_CHANGING: Final = frozenset({"PUT", "POST", "DELETE"})
+
 _NOTHING_STORED: Final = "nothing was stored, try again"
 
 _BULK_BYTES: Final = 1 << 20
@@ -80,7 +82,7 @@ to need more room has cost no more than that room until then."""
 
 _KEPT_BYTES: Final = 2 << 20
 """Of how many waiting bytes the outcome of the preparation is kept, which takes some ten times as much; the bodies
-beyond are prepared again when their turn comes."""
+beyond are prepared again when their turn comes. Of those that wait for a flush as much again."""
 
 _LARGE_BYTES: Final = 4 << 20
 """Of which bodies, sent and received, the memory is given back when they are done with; it takes some 20 ms."""
@@ -145,7 +147,7 @@ def choose_lane(
         inline_bytes: The largest body that is parsed on the loop.
         route_prefix: "" or ``/x``, spelt as in PATH_INFO.
     """
-    if method in ("PUT", "POST", "DELETE"):
+    if method in _CHANGING:
         if _is_long_change(path, route_prefix):
             return Lane.WRITER
         if body_bytes > (_MIDDLE_ENCODED_BYTES if encoded else _BULK_BYTES):
@@ -164,9 +166,12 @@ def _is_long_change(path: str, route_prefix: str) -> bool:
     return path.startswith(route_prefix) and path[len(route_prefix) :] in LONG_CHANGES
 
 
-_FLUSHED_TOGETHER: Final = frozenset({Lane.INLINE, Lane.WRITER, Lane.BULK})
+_FLUSHED_TOGETHER: Final = frozenset({Lane.INLINE, Lane.WRITER})
 """Lanes whose writes share flushes, but for long changes: what they do beside the first change would be done on the
-loop, by the second call. What a giant leaves takes too much memory to wait for anything."""
+loop, by the second call. What larger bodies leave takes too much memory to wait for a disk that hangs."""
+
+_WAITING_BYTES: Final = 1 << 10
+"""As how much a write that waits for a flush counts beside its body."""
 
 
 class Response(NamedTuple):
@@ -305,6 +310,7 @@ class Bridge:
         self._giants = giants
         self._giving_back: _Job | None = None
         self._route_prefix = route_prefix.encode().decode("latin-1")
+        self._flushing_bytes = 0  # of writes that wait for a flush; what was prepared for them waits, too
         self._waiting_bytes = 0  # bodies of unfinished jobs; those of clients that have gone are counted nowhere else
         self._lanes = {
             Lane.WRITER: _Threads(Lane.WRITER, count=1 if inline_store else threads),
@@ -404,6 +410,8 @@ class Bridge:
             inline_bytes=self._limits.inline_bytes,
             route_prefix=self._route_prefix,
         )
+        if lane is Lane.INLINE and environ["REQUEST_METHOD"] in _CHANGING and self._flushing_bytes > _KEPT_BYTES:
+            lane = Lane.WRITER  # which then flushes itself, and so keeps others from committing more
         ticket = None if lane is Lane.INLINE else Ticket()
         begun = environ["pushgateway.begun"]
         try:
@@ -431,7 +439,12 @@ class Bridge:
     async def _flushed(self, environ: Environ, body: bytes, lane: Lane, *, ticket: Ticket | None) -> Response:
         """Let the store be flushed, then the application answer."""
         assert self._flusher is not None  # noqa: S101 - else no call would have been asked to leave the flush
-        problem = await self._flusher.flush()
+        size = _WAITING_BYTES + len(body)
+        self._flushing_bytes += size
+        try:
+            problem = await self._flusher.flush()
+        finally:
+            self._flushing_bytes -= size
         if problem is not None:
             environ["pushgateway.scratch"]["unflushed"] = problem
         return self._call(environ, body, lane, ticket=ticket)
@@ -551,6 +564,8 @@ class Bridge:
             return Response(_GONE_STATUS, [], b"")
         call = environ | {"wsgi.input": io.BytesIO(body), "pushgateway.ticket": ticket}
         is_shared = self._flusher is not None and lane in _FLUSHED_TOGETHER
+        if lane is Lane.WRITER and self._flushing_bytes > _KEPT_BYTES:
+            is_shared = False
         if is_shared and not _is_long_change(environ["PATH_INFO"], self._route_prefix):
             call["pushgateway.flushes"] = True
         if lane in self._room_bytes:

@@ -921,9 +921,8 @@ def flushed_view(environ: Environ) -> bytes:
 
 
 @pytest.mark.parametrize("target", [b"/metrics/job/a", b"/metrics/job/wait"])
-@pytest.mark.parametrize("body", [b"x 1\n", b"x 1\n" * 200])
-def test_a_write_is_answered_after_a_flush(target: bytes, body: bytes) -> None:
-    """Inline, in the writer lane and in the bulk lane: the application answers when the store has been flushed."""
+def test_a_write_is_answered_after_a_flush(target: bytes) -> None:
+    """Inline and in the writer lane: the application answers when the store has been flushed."""
     flushes: list[str] = []
 
     async def talk(problem: Exception | None) -> Answer:
@@ -933,13 +932,58 @@ def test_a_write_is_answered_after_a_flush(target: bytes, body: bytes) -> None:
                 raise problem
 
         bridge = Bridge(application(flushed_view), limits=LIMITS, threads=2, inline_store=True, flush=flush)
-        answer = await ask(bridge, target=target, pieces=(body,))
+        answer = await ask(bridge, target=target)
         bridge.close()
         return answer
 
     assert run(talk(None)).body == b"flushed"
     assert run(talk(OSError("no disk"))).body == b"no disk"
     assert flushes == ["flush", "flush"]
+
+
+def test_a_larger_write_flushes_itself() -> None:
+    """What a larger body was made into does not wait for the flushes of others: its lane has one at a time."""
+    shared: list[bool] = []
+
+    def view(environ: Environ) -> bytes:
+        shared.append("pushgateway.flushes" in environ)
+        return b""
+
+    async def talk() -> None:
+        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=lambda: None)
+        await ask(bridge, pieces=[b"x 1\n" * 200])
+        bridge.close()
+
+    run(talk())
+    assert shared == [False]
+
+
+def test_few_writes_wait_for_a_disk_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When much waits for a flush, the next write makes its own in the writers' thread, and reads are answered."""
+    monkeypatch.setattr("pushgateway.bridge._KEPT_BYTES", 1500)
+    called: list[tuple[str, bool]] = []
+    release = threading.Event()
+
+    def view(environ: Environ) -> bytes:
+        called.append((threading.current_thread().name, "pushgateway.flushes" in environ))
+        return b"" if environ["REQUEST_METHOD"] == "GET" else flushed_view(environ)
+
+    def flush() -> None:
+        release.wait(10)
+
+    async def talk() -> list[int]:
+        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=flush)
+        waiting = [asyncio.ensure_future(ask(bridge)) for _ in range(2)]
+        await asyncio.sleep(0)
+        more = await ask(bridge)
+        healthy = await ask(bridge, "GET", b"/-/healthy", pieces=(b"",))
+        release.set()
+        statuses = [one.status for one in await asyncio.gather(*waiting)]
+        bridge.close()
+        return [more.status, healthy.status, *statuses]
+
+    assert run(talk()) == [200, 200, 200, 200]
+    assert called[:4] == [("MainThread", True), ("MainThread", True), ("writer-0", False), ("MainThread", True)]
 
 
 @pytest.mark.parametrize("target", [b"/groups/delete", b"/status/wipe", b"/api/v1/admin/wipe"])

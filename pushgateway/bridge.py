@@ -339,10 +339,11 @@ class Bridge:
         """
         if scope["type"] != "http":
             raise ValueError(f"scope {scope['type']!r} is not supported, expected 'http'")
-        response = None if self._guard is None else await self._stop_at(self._guard, scope)
-        if response is None and (problem := self._origins.problem(scope["method"], scope["headers"])):
-            response = self._stop(scope, 403, "cross_site", problem)
-        body = await _whole_body(receive) if response is None else b""
+        try:
+            response = await self._stopped(scope)
+            body = await _whole_body(receive) if response is None else b""
+        except asyncio.CancelledError:
+            response, body = self._ended(make_environ(scope, b""), _NOTHING_STORED), b""
         if body is None:
             return
         flow: FlowControl | None = scope.get("pushgateway.flow")
@@ -374,6 +375,13 @@ class Bridge:
             self._flusher.close()
         if self._guard is not None:
             self._guard.close()
+
+    async def _stopped(self, scope: Scope) -> Response | None:
+        """Return the answer of a request whose body is not read, for who or where it comes from."""
+        response = None if self._guard is None else await self._stop_at(self._guard, scope)
+        if response is None and (problem := self._origins.problem(scope["method"], scope["headers"])):
+            return self._stop(scope, 403, "cross_site", problem)
+        return response
 
     async def _stop_at(self, guard: Guard, scope: Scope) -> Response | None:
         """Ask the guard; returns the answer of whoever may not come in."""

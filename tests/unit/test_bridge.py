@@ -763,6 +763,39 @@ def test_what_the_end_of_the_worker_cuts_off(*, begun: bool, outcome: bytes) -> 
     assert [ticket.claim() for ticket in tickets] == [False]
 
 
+@pytest.mark.parametrize("waits_for", ["guard", "body"])
+def test_the_end_of_the_worker_before_a_request_is_complete(waits_for: str) -> None:
+    """Whose password is being checked, or whose body is not whole, when the worker ends, is 503: nothing was stored."""
+
+    async def talk() -> None:
+        arrived, answer = asyncio.Event(), Answer()
+
+        async def wait() -> Any:
+            arrived.set()
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            answer.messages.append(message)
+
+        guard: Any = SimpleNamespace(admit=lambda _: wait(), dress=lambda fields: fields, close=lambda: None)
+        bridge = Bridge(
+            application(lambda _: b"stored"),
+            limits=LIMITS,
+            threads=1,
+            inline_store=True,
+            guard=guard if waits_for == "guard" else None,
+        )
+        asking = asyncio.ensure_future(bridge(scope_of("POST", b"/metrics/job/a"), wait, send))
+        await arrived.wait()
+        asking.cancel()
+        await asking
+        bridge.close()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.body == b"the gateway is ending; nothing was stored, try again\n"
+
+    run(talk())
+
+
 class Doorkeeper:
     """A guard that says what the test wants."""
 

@@ -7,6 +7,7 @@ are translated: around each operation of the store.
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Final
 from pushgateway.errors import StoreBusyError, StoreError, StoreUnreadableError, StoreUnwritableError
 from pushgateway.storage.base import UNKNOWN_OUTCOME
 from pushgateway.storage.schema import SchemaError
+from pushgateway.storage.writerlock import LOCK_SUFFIX
 
 __all__ = ["FAILURES", "Doing", "translate"]
 
@@ -85,6 +87,21 @@ def translate(error: Exception, path: str, doing: Doing) -> StoreError | None:
         return StoreUnreadableError(reason)
     if primary in _BUSY:
         return StoreBusyError(reason)
+    if primary == sqlite3.SQLITE_IOERR and _is_read_only(path):
+        reason += f": {os.strerror(errno.EROFS)}"
     if doing is Doing.COMMITTING and primary in _MAY_HAVE_COMMITTED:
         reason += f"; {UNKNOWN_OUTCOME}"
     return StoreUnwritableError(reason)
+
+
+def _is_read_only(path: str) -> bool:
+    """Return whether no file can be opened for writing any more, which SQLite calls an error of the disk once they are.
+
+    Asked of the writers' lock: closing a descriptor of the database would drop SQLite's locks. And not of statvfs: in
+    Linux 6.18 that does not tell of a file system which has become read-only by an error.
+    """
+    try:
+        os.close(os.open(os.path.realpath(path) + LOCK_SUFFIX, os.O_RDWR))
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False

@@ -104,11 +104,10 @@ def test_read_only_disk(tmp_path: Path) -> None:
         assert gateway.push("job/a", b"x 1\n").status == 200
         # As after an error of the disk (errors=remount-ro). An ordinary remount is refused while files are open.
         gateway.remount("abort")
-        # The first of each worker meets files that are open for writing, and an error that does not say why.
+        # A worker that has written before meets files that are open for writing; another one cannot open the lock.
         reasons = [refusal(gateway.push("job/a", b"x 2\n")) for _ in range(10)]
         reasons += [refusal(gateway.delete("job/a")) for _ in range(10)]
-        assert all("SQLITE_IOERR" in reason or reason.endswith("Read-only file system") for reason in reasons)
-        assert reasons[-1].endswith("Read-only file system")
+        assert all("Read-only file system" in reason for reason in reasons), set(reasons)
         assert state(gateway, "x", "pushgateway_store_writable") == {"x": 1, "pushgateway_store_writable": 0}
         assert gateway.get("/-/ready").status == 200
         assert "Read-only file system" in gateway.get("/-/healthy").text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 
 import pytest
@@ -52,6 +53,19 @@ def test_the_table(name: str, doing: Doing, expected: type[StoreError], words: s
     assert "/data/x.db" in translated.reason
     assert name in translated.reason
     assert ("unknown" in translated.reason) == (doing is COMMITTING and "IOERR" in name)
+
+
+@pytest.mark.parametrize(("code", "words"), [(errno.EROFS, ": Read-only file system"), (errno.EACCES, "")])
+def test_a_disk_that_has_become_read_only(code: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error on an open file says so where nothing can be opened for writing any more."""
+
+    def refuse(path: str, flags: int) -> int:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    translated = translate(failure("SQLITE_IOERR_WRITE"), "/data/x.db", WRITING)
+    assert isinstance(translated, StoreUnwritableError)
+    assert translated.reason.endswith(f"(SQLITE_IOERR_WRITE: as SQLite says){words}")
 
 
 def test_mistakes_of_the_program_are_not_hidden() -> None:

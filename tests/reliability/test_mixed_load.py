@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import socket
 import statistics
 import threading
@@ -28,6 +29,12 @@ LONG_SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
 SAMPLE_SECONDS = 0.5
 PAUSE_SECONDS = 0.005
 """After each request of a client, so that the clients of all kinds get their turns."""
+
+WAIT_SECONDS = 5.0
+BUSY = "other writers were before this request for 5 s (limit lock-wait-seconds); nothing was stored, try again"
+"""Why a push or delete may be 503: it has waited for its turn for 5 s, which happens where the machine is starved."""
+MOST_BUSY = 0.01
+"""The part of all changes that may be."""
 
 GROWTH = 1.1
 WARM_UP_BYTES = 64 << 20
@@ -181,7 +188,10 @@ def halves(values: list[int]) -> tuple[int, int]:
 def test_nothing_grows_and_nothing_fails(
     seconds: float, growth_bytes: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """Pushes, deletes, reads, refusals, slow and vanishing clients go on: no 5xx, and neither memory nor disk grow."""
+    """Pushes, deletes, reads, refusals, slow and vanishing clients go on: no 5xx, and neither memory nor disk grow.
+
+    But for a 503 to what has waited for 5 s, as the reference says, since a machine may have others to serve.
+    """
     tally, course = Tally(), Course()
     with Gateway() as gateway:
         workers = sorted(gateway.workers())
@@ -203,9 +213,10 @@ def test_nothing_grows_and_nothing_fails(
         assert len(dropped) in {0, 4}, "half a body was stored"
         assert sorted(gateway.workers()) == workers, "a worker has died"
         troubles = [line for line in gateway.log().splitlines() if " status=5" in line or "Traceback" in line]
-        assert not troubles, (len(troubles), troubles[:5])
+        unexpected = [line for line in troubles if not is_busy(line)]
+        assert not unexpected, (len(unexpected), unexpected[:5])
     record_property("figure", figure(tally, course, seconds))
-    check_answers(tally)
+    check_answers(tally, busy=len(troubles))
     check_growth(course.memory_bytes, allowed=growth_bytes)
     check_growth(course.database_bytes, allowed=DATABASE_BYTES)
     check_growth(course.files, allowed=50)
@@ -218,18 +229,30 @@ def check_growth(values: list[int], *, allowed: int) -> None:
     assert after < before * GROWTH + allowed
 
 
-def check_answers(tally: Tally) -> None:
-    """Each kind of request was answered as it should be, every time."""
+def is_busy(line: str) -> bool:
+    """Whether a line of the log tells of a change that is 503 since it has waited for its turn for so long."""
+    duration = re.search(r" duration=([0-9.e+-]+)", line)
+    return " status=503 " in line and BUSY in line and duration is not None and float(duration[1]) >= WAIT_SECONDS
+
+
+def check_answers(tally: Tally, *, busy: int) -> None:
+    """Each kind of request was answered as it should be, every time but for the few changes that waited too long."""
     expected = {
-        "push": {200},
-        "large push": {200},
-        "slow push": {200},
-        "delete": {202},
-        "wrong push": {400},
-        "read": {200},
-        "dropped connection": {0},
+        "push": 200,
+        "large push": 200,
+        "slow push": 200,
+        "delete": 202,
+        "wrong push": 400,
+        "read": 200,
+        "dropped connection": 0,
     }
-    assert {kind: set(found) for kind, found in tally.answers.items()} == expected
+    assert tally.answers.keys() == expected.keys()
+    changes = [tally.answers[kind] for kind in ("push", "slow push", "delete", "wrong push")]
+    refused_count = sum(found[503] for found in changes)
+    assert refused_count <= busy <= MOST_BUSY * sum(found.total() for found in changes)
+    for kind, found in tally.answers.items():
+        others = {503} if found in changes else set()
+        assert set(found) - others == {expected[kind]}, (kind, found)
 
 
 def figure(tally: Tally, course: Course, seconds: float) -> str:

@@ -49,7 +49,7 @@ def paths(config: Config) -> Json:
         **_groups(config),
         **_group_pages(config),
         config.telemetry_path: _item(get=_scrape(config)),
-        "/": _item(get=_page("overview", "Show a person how the gateway is")),
+        "/": _item(get=_page("overview", "Show a person how the gateway is", parameters=_OVERVIEW, errors=(400,))),
         "/groups": _item(
             get=_page("groups", "Show a person the groups", parameters=[*_LISTED, _most(MOST_ROWS)], errors=(400,))
         ),
@@ -346,14 +346,23 @@ _FAMILIES: Final[tuple[Json, ...]] = tuple(
     )
 )
 
+_OVERVIEW: Final = (
+    _asked("stale", "After what time without a push a group is told to need attention; 26h if not given."),
+)
+
 _HTML: Final[Json] = {"text/html; charset=utf-8": {"schema": {"type": "string"}}}
 
 
 def _page(name: str, summary: str, *, parameters: Iterable[Json] = (), errors: Iterable[int] = ()) -> Json:
-    wrong: Json = {**_HTML, _TEXT: {"schema": {"type": "string"}}, **json_body("Error")}
-    answers = {200: _html("A page.")} | {status: response("What is wrong.", wrong) for status in errors}
+    answers = {200: _html("A page.")} | _wrong(*errors, 503)
     operation_id = f"get{name[0].upper()}{name[1:]}Page"
     return _operation(operation_id, summary, "pages", responses=answers, parameters=[*parameters])
+
+
+def _wrong(*statuses: int) -> dict[int, Json]:
+    """Return errors that browsers get as a page, and programs as text or JSON."""
+    content: Json = {**_HTML, _TEXT: {"schema": {"type": "string"}}, **json_body("Error")}
+    return {status: response("What is wrong.", content) for status in statuses}
 
 
 def _html(description: str) -> Json:
@@ -370,6 +379,7 @@ def _wipe_by_form() -> Json:
         responses={
             200: _html("`confirm` is not `delete all groups`: nothing was deleted."),
             303: response("They are gone; this is the page to look at.", headers=_LOCATION),
+            **_wrong(503),
         },
         errors=(403, 404),
     )
@@ -386,6 +396,7 @@ def _delete_by_form() -> Json:
         responses={
             200: _html("`confirm` is not `yes`: nothing was deleted, and the page names the groups and asks."),
             303: response("They are gone; this is the page to look at.", headers=_LOCATION),
+            **_wrong(400, 503),
         },
         errors=(403,),
     )

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Gateway
+from tests.harness import Gateway, poll
 
+WORKERS = 2
 HOUR = 3600.0
 DAY = 24 * HOUR
 CLOSE_SECONDS = 60.0
@@ -59,7 +60,9 @@ class Shifted(Gateway):
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Shifted]:
     """A gateway that tests share."""
-    with Shifted() as service:
+    with Shifted(f"--web.workers={WORKERS}") as service:
+        # The first of them serves before the last is started.
+        poll(lambda: len(service.workers()) == WORKERS, seconds=20, what="all workers")
         yield service
 
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.harness import Gateway
+from tests.harness import Gateway, poll
 from tests.load import Client, Load
 from tests.memory import pss_bytes
 
 pytestmark = pytest.mark.alone
 
+WORKERS = 2
 GROUPS = 60
 """Those of the small pushes; each is overwritten, and now and then deleted, again and again."""
 SHORT_SECONDS = 15.0
@@ -193,7 +194,9 @@ def test_nothing_grows_and_nothing_fails(
     But for a 503 to what has waited for 5 s, as the reference says, since a machine may have others to serve.
     """
     tally, course = Tally(), Course()
-    with Gateway() as gateway:
+    with Gateway(f"--web.workers={WORKERS}") as gateway:
+        # The first of them serves before the last is started.
+        poll(lambda: len(gateway.workers()) == WORKERS, seconds=20, what="all workers")
         workers = sorted(gateway.workers())
         works = [
             *(pushes(tally) for _ in range(4)),

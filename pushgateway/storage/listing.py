@@ -81,6 +81,7 @@ class Dialect(NamedTuple):
         contains: An expression of one mark that is true where `labels` contain it.
         write_id: Makes an id text for a cursor.
         read_id: The reverse; raises ValueError for what is no id.
+        scan: The order in which it passes over the groups; "" leaves that to the database.
     """
 
     table: str
@@ -88,6 +89,7 @@ class Dialect(NamedTuple):
     contains: str
     write_id: Callable[[Any], str]
     read_id: Callable[[str], Id]
+    scan: str = ""
 
 
 def labels_of(key: GroupingKey) -> bytes:
@@ -158,10 +160,11 @@ class Listing:
         selected = ", ".join(f"{one} AS {name}" for one, name in zip(self._order, names, strict=True))
         order = ", ".join(f"{name} DESC" if _is_back(cursor) else name for name in names)
         table, where = self._dialect.table, _where(conditions)
-        # The inner one passes over all groups, and so reads of each no more than it needs.
+        # The innermost one passes over all groups, and so reads of each no more than it needs.
+        scan = f"(SELECT {selected} FROM {table}{where} {self._dialect.scan}) AS scan"  # noqa: S608 - constants
         sql = f"""
             SELECT {", ".join(names)}, {_COLUMNS}
-            FROM (SELECT {selected} FROM {table}{where} ORDER BY {order} LIMIT {self._dialect.mark}) AS page
+            FROM (SELECT {", ".join(names)} FROM {scan} ORDER BY {order} LIMIT {self._dialect.mark}) AS page
             JOIN {table} ON id = {names[-1]} ORDER BY {order}
         """  # noqa: S608 - constants
         return Statement(sql, (*parameters, self._query.limit + 1))

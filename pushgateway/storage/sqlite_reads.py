@@ -62,7 +62,16 @@ def _read_id(text: str) -> int:
     return number
 
 
-_DIALECT: Final = Dialect("groups", mark="?", contains="instr(labels, ?)", write_id=str, read_id=_read_id)
+_DIALECT: Final = Dialect(
+    "groups",
+    mark="?",
+    contains="instr(labels, ?)",
+    write_id=str,
+    read_id=_read_id,
+    # Groups that were pushed one after the other come newest first, so that few of them replace another in the page:
+    # 55 ms for 100 000, where the other way round took 105.
+    scan="ORDER BY id DESC LIMIT -1",
+)
 
 
 def read_snapshot(db: sqlite3.Connection, form: Form, *, legacy_only: bool) -> Snapshot:

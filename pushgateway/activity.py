@@ -400,7 +400,7 @@ def _fitting(key: GroupingKey) -> tuple[str, bool]:
         return key.key, False
     kept: list[tuple[str, str]] = []
     text = ""
-    for name, value in sorted(key.labels, key=lambda label: label[0] != "job"):
+    for name, value in key.job_first:
         kept.append((_cut(name), _cut(value)))
         longer = json.dumps(sorted(kept), ensure_ascii=False, separators=(",", ":"))
         if len(longer.encode()) > _TEXT_BYTES:

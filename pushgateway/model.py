@@ -198,6 +198,11 @@ class GroupingKey:
         return next(value for name, value in self.labels if name == "job")
 
     @property
+    def job_first(self) -> Labels:
+        """The labels as they are shown and cut: `job`, then the others by name."""
+        return tuple(sorted(self.labels, key=lambda label: label[0] != "job"))
+
+    @property
     def shape(self) -> tuple[str, ...]:
         """The sorted label names. Groups of one shape can never hold the same series, since series carry their key."""
         return tuple(name for name, _ in self.labels)

@@ -94,7 +94,7 @@ class Dialect(NamedTuple):
 
 def labels_of(key: GroupingKey) -> bytes:
     """Return the labels of a group as they are searched and sorted."""
-    pairs = sorted(key.labels, key=lambda pair: pair[0] != "job")
+    pairs = key.job_first
     plain = b"".join(_PAIR + _bytes(name) + _VALUE + _bytes(value) for name, value in pairs) + _PAIR
     folded = [text.casefold() for pair in pairs for text in pair]
     if folded == [text for pair in pairs for text in pair]:

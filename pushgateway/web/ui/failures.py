@@ -9,12 +9,11 @@ from typing import TypeAlias
 
 from flask import Response
 
-from pushgateway import grouping
 from pushgateway.display.advice import Advice, advice
 from pushgateway.failures import CAPACITY, Failure
 from pushgateway.model import GroupingKey, Labels
 from pushgateway.web.handlers import services
-from pushgateway.web.ui.frame import bp, page
+from pushgateway.web.ui.frame import bp, group_path, page
 
 __all__ = ["failures"]
 
@@ -51,27 +50,27 @@ def failures() -> Response:
     """Show what was refused lately, newest first, and what is refused again and again once."""
     at_hand = services()
     kept = at_hand.failures.recent()
-    rows = _rows(kept, utf8_names=at_hand.config.enable_utf8_names)
+    rows = _rows(kept)
     return page("failures.html", rows=rows, kept=len(kept), capacity=CAPACITY)
 
 
-def _rows(kept: Iterable[Failure], *, utf8_names: bool) -> list[_Row]:
+def _rows(kept: Iterable[Failure]) -> list[_Row]:
     same: dict[_Sameness, list[Failure]] = {}
     for one in kept:
         same.setdefault((one.group, one.path, one.method, one.status, one.reason), []).append(one)
-    return [_row(like, found, utf8_names=utf8_names) for like, found in same.items()]
+    return [_row(like, found) for like, found in same.items()]
 
 
-def _row(like: _Sameness, found: list[Failure], *, utf8_names: bool) -> _Row:
+def _row(like: _Sameness, found: list[Failure]) -> _Row:
     newest = found[0]
-    labels = tuple(sorted(newest.group or (), key=lambda label: label[0] != "job"))
+    key = GroupingKey.of(newest.group) if newest.group else None
     return _Row(
         name=f"failure-{zlib.crc32(repr(like).encode(errors='backslashreplace')):08x}",
         newest=newest,
         first_at_seconds=found[-1].at_seconds,
         times=len(found),
         sources=tuple(dict.fromkeys(one.source for one in found if one.source)),
-        labels=labels,
-        path=f"groups/{grouping.readable_path(GroupingKey.of(labels), utf8_names=utf8_names)}" if labels else "",
+        labels=key.job_first if key else (),
+        path=group_path(key) if key else "",
         advice=advice(newest.kind, reason=newest.reason, limit=str(newest.data.get("limit", ""))),
     )

@@ -9,14 +9,16 @@ from urllib.parse import urlencode, urlsplit
 from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
 
+from pushgateway import grouping
 from pushgateway.display import texts
 from pushgateway.errors import LimitError, RequestError, StoreError, WouldBlockError
+from pushgateway.model import GroupingKey
 from pushgateway.web import responses
 from pushgateway.web.environ import Environ
 from pushgateway.web.handlers import services
 from pushgateway.web.ui import wording
 
-__all__ = ["POLICY", "base_url", "bp", "page", "see", "url"]
+__all__ = ["POLICY", "base_url", "bp", "group_path", "page", "see", "url"]
 
 bp = Blueprint("ui", "pushgateway.web")
 
@@ -74,6 +76,11 @@ def url(path: str, **query: str | int | None) -> str:
     """
     given = {name: value for name, value in query.items() if value is not None}
     return _root(request.environ) + path + (f"?{urlencode(given)}" if given else "")
+
+
+def group_path(key: GroupingKey) -> str:
+    """Return where the page of a group is, for `url`."""
+    return f"groups/{grouping.readable_path(key, utf8_names=services().config.enable_utf8_names)}"
 
 
 def base_url() -> str:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
 from typing import Final
 from urllib.parse import urlencode
 
@@ -178,13 +177,11 @@ def _samples(block: FamilyBlock) -> Iterable[Sample]:
 
 def _labels(key: GroupingKey) -> Sequence[Label]:
     """Return the labels of the key, the job first."""
-    pairs = sorted(key.labels, key=lambda pair: pair[0] != "job")
-    return [Label(excerpt(name, _LABEL_CHARACTERS), excerpt(value, _LABEL_CHARACTERS)) for name, value in pairs]
+    return [Label(excerpt(name, _LABEL_CHARACTERS), excerpt(value, _LABEL_CHARACTERS)) for name, value in key.job_first]
 
 
 def _title(key: GroupingKey) -> str:
-    others = [value for name, value in key.labels if name != "job"]
-    return " · ".join(excerpt(value, _TITLE_CHARACTERS).text for value in islice([key.job, *others], 3))
+    return " · ".join(excerpt(value, _TITLE_CHARACTERS).text for _, value in key.job_first[:3])
 
 
 def _anchor(name: str) -> str:

@@ -19,7 +19,6 @@ from urllib.parse import unquote_to_bytes
 from flask import Response, request
 
 from pushgateway import grouping
-from pushgateway.config import Config
 from pushgateway.display.texts import excerpt
 from pushgateway.errors import RequestError, StoreError
 from pushgateway.model import Delete, GroupingKey, GroupPage, GroupSort, GroupState, GroupSummary, Labels
@@ -28,7 +27,7 @@ from pushgateway.values import go_duration, shown
 from pushgateway.web.environ import DELETES
 from pushgateway.web.handlers import Services, services
 from pushgateway.web.queries import DEFAULT_STALE, MOST_ROWS, asked_groups, stale_seconds
-from pushgateway.web.ui.frame import bp, page, see
+from pushgateway.web.ui.frame import bp, group_path, page, see
 
 __all__ = ["delete", "form_value", "groups"]
 
@@ -84,7 +83,7 @@ def groups() -> Response:
     try:
         query = asked_groups(request.args, now_seconds=at_hand.clock(), most=MOST_ROWS)
         found = at_hand.store.find_groups(query)
-        rows = [_row(one, query.stale_before_seconds, at_hand.config) for one in found.groups]
+        rows = [_row(one, query.stale_before_seconds) for one in found.groups]
     except RequestError as error:
         if "text/html" not in request.headers.get("Accept", ""):
             raise
@@ -115,7 +114,7 @@ def delete() -> Response:
     if not keys:
         return see("groups", **kept, cursor=cursor)
     if request.form.get("confirm") != "yes":
-        rows = [(form_value(key), _labels(key)) for key in keys]
+        rows = [(form_value(key), key.job_first) for key in keys]
         return page("groups_delete.html", rows=rows, kept=kept, cursor=cursor)
     _delete_all(keys, services())
     return see("groups", **kept, cursor=cursor, deleted=len(keys))
@@ -144,23 +143,19 @@ def _delete_next(key: GroupingKey, gone: int, chosen: int, store: Store) -> None
         raise type(error)(f"{gone} of the {chosen} groups are deleted, but not the others: {error.reason}") from error
 
 
-def _row(summary: GroupSummary, stale_before_seconds: float, config: Config) -> _Row:
+def _row(summary: GroupSummary, stale_before_seconds: float) -> _Row:
     key = GroupingKey.of(json.loads(summary.key))
-    labels = _labels(key)
+    labels = key.job_first
     return _Row(
         name=f"group-{zlib.crc32(summary.key.encode()):08x}",
         key=form_value(key),
         labels=labels,
         title=excerpt(", ".join(f"{name} {value}" for name, value in labels), _TITLE_CHARACTERS).text,
-        path=f"groups/{grouping.readable_path(key, utf8_names=config.enable_utf8_names)}",
+        path=group_path(key),
         summary=summary,
         failed=summary.failed_at_seconds > summary.pushed_at_seconds,
         stale=0 < summary.pushed_at_seconds < stale_before_seconds,
     )
-
-
-def _labels(key: GroupingKey) -> Labels:
-    return tuple(sorted(key.labels, key=lambda label: label[0] != "job"))
 
 
 def form_value(key: GroupingKey) -> str:

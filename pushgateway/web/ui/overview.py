@@ -9,7 +9,6 @@ from typing import Final
 
 from flask import Response, request
 
-from pushgateway import grouping
 from pushgateway.activity import Activity, Pusher
 from pushgateway.config import Limits
 from pushgateway.display.curl import group_commands
@@ -18,7 +17,7 @@ from pushgateway.model import GroupingKey, GroupPage, GroupQuery, GroupSort, Gro
 from pushgateway.web.handlers import services
 from pushgateway.web.queries import stale_seconds
 from pushgateway.web.ui import charts
-from pushgateway.web.ui.frame import base_url, bp, page
+from pushgateway.web.ui.frame import base_url, bp, group_path, page
 
 __all__ = ["overview"]
 
@@ -76,14 +75,14 @@ def overview() -> Response:
         charts=_charts(activity),
         minutes=tuple(reversed(activity.minutes)),
         failed=failed,
-        failed_groups=_groups(failed, utf8_names=config.enable_utf8_names),
+        failed_groups=_groups(failed),
         stale=stale,
-        stale_groups=_groups(stale, utf8_names=config.enable_utf8_names),
+        stale_groups=_groups(stale),
         stale_asked=request.args.get("stale"),
         stale_text=_span(most_seconds),
-        latest=_groups(store.find_groups(GroupQuery(limit=_LATEST)), utf8_names=config.enable_utf8_names),
-        slowest=_pushers(activity.slowest, utf8_names=config.enable_utf8_names),
-        largest=_pushers(activity.largest, utf8_names=config.enable_utf8_names),
+        latest=_groups(store.find_groups(GroupQuery(limit=_LATEST))),
+        slowest=_pushers(activity.slowest),
+        largest=_pushers(activity.largest),
         web_config_problem=at_hand.web_config_problem(),
         first_push=group_commands(base_url(), "job/my_first_job")[1].text,
     )
@@ -116,24 +115,11 @@ def _charts(activity: Activity) -> tuple[charts.Chart, charts.Chart]:
     )
 
 
-def _groups(found: GroupPage, *, utf8_names: bool) -> list[_Group]:
-    rows = []
-    for summary in found.groups:
-        labels = tuple((name, value) for name, value in json.loads(summary.key))
-        rows.append(_Group(_job_first(labels), _path(labels, utf8_names=utf8_names), summary))
-    return rows
+def _groups(found: GroupPage) -> list[_Group]:
+    keys = [GroupingKey.of(json.loads(summary.key)) for summary in found.groups]
+    return [_Group(key.job_first, group_path(key), one) for key, one in zip(keys, found.groups, strict=True)]
 
 
-def _pushers(pushers: Sequence[Pusher], *, utf8_names: bool) -> list[_Pusher]:
-    return [
-        _Pusher(_job_first(one.group), "" if one.cut else _path(one.group, utf8_names=utf8_names), one)
-        for one in pushers[:_RANKED]
-    ]
-
-
-def _path(labels: Labels, *, utf8_names: bool) -> str:
-    return "groups/" + grouping.readable_path(GroupingKey.of(labels), utf8_names=utf8_names)
-
-
-def _job_first(labels: Labels) -> Labels:
-    return tuple(sorted(labels, key=lambda label: label[0] != "job"))
+def _pushers(pushers: Sequence[Pusher]) -> list[_Pusher]:
+    keys = [(GroupingKey.of(one.group), one) for one in pushers[:_RANKED]]
+    return [_Pusher(key.job_first, "" if one.cut else group_path(key), one) for key, one in keys]

@@ -117,8 +117,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, value in properties:
         if name == "figure":
             terminalreporter.write_line(str(value))
-    if os.environ.get("FAILED_TESTS"):
-        # `make test` repeats them when all suites have ended.
+    if os.environ.get("FAILED_TESTS") and "PYTEST_XDIST_WORKER" not in os.environ:
+        # `make test` repeats them when all suites have ended. Processes that share a run have a summary each.
         failed = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])]
         with Path(os.environ["FAILED_TESTS"]).open("a") as file:
             file.writelines(f"{report.nodeid}\n" for report in failed)

@@ -294,8 +294,17 @@ class Service:
         self.start()
 
     def workers(self) -> list[int]:
-        """The pids of its session but for the arbiter's own."""
-        return [pid for pid in processes(self.pid) if pid != self.pid]
+        """The pids of its session but for the arbiter's own, in order."""
+        return sorted(pid for pid in processes(self.pid) if pid != self.pid)
+
+    def all_workers(self, count: int = 2) -> list[int]:
+        """The pids of its workers when all of them are started: the first serves before the last is.
+
+        Args:
+            count: How many there are to be; the gateway's default.
+        """
+        poll(lambda: len(self.workers()) == count, seconds=START_SECONDS, what=f"{count} workers")
+        return self.workers()
 
     def established(self) -> int:
         """How many connections are established on its side (proc(5), /proc/net/tcp: state 01)."""

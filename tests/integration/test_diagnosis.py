@@ -107,7 +107,7 @@ def test_failures_of_all_workers_are_one_list_which_a_killed_worker_leaves_alone
         expected = [str(number) for number in range(59, -1, -1)]
         for _ in range(10):
             assert [told["group"]["job"] for told in failures(service)] == expected
-        for pid in service.workers():
+        for pid in service.all_workers(3):
             os.kill(pid, signal.SIGKILL)
         poll(lambda: service.get("/-/ready").status == 200, seconds=20, what="new workers")
         assert [told["group"]["job"] for told in failures(service)] == expected
@@ -144,7 +144,7 @@ def totals(gateway: Gateway) -> tuple[int, int]:
 
 def test_activity_is_that_of_all_workers(gateway: Gateway) -> None:
     """Every worker tells what all have taken and refused, and what a killed one had counted stays."""
-    poll(lambda: len(gateway.workers()) == 2, seconds=20, what="both workers")
+    workers = set(gateway.all_workers())
     before = totals(gateway)
     large = b"x 1\n" + b"# comment\n" * 50
     for number in range(40):
@@ -152,7 +152,6 @@ def test_activity_is_that_of_all_workers(gateway: Gateway) -> None:
         assert gateway.push("job/active", b"x\n").status == 400
     expected = before[0] + 40, before[1] + 40
     assert [totals(gateway) for _ in range(8)] == [expected] * 8
-    workers = set(gateway.workers())
     os.kill(min(workers), signal.SIGKILL)
     poll(lambda: len(set(gateway.workers()) - {min(workers)}) == 2, seconds=20, what="the worker is replaced")
     assert [totals(gateway) for _ in range(8)] == [expected] * 8

@@ -31,6 +31,7 @@ LARGE_SECONDS = 100.0
 def fresh() -> Iterator[Gateway]:
     """A gateway with its defaults."""
     with Gateway("--storage.url=sqlite:x.db") as service:
+        service.all_workers()
         yield service
 
 

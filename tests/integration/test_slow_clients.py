@@ -121,6 +121,7 @@ def test_slow_clients(record_property: Callable[[str, object], None]) -> None:
     """While thousands send and read a byte a second, others are served, and time ends the slow ones; none is kept."""
     label = b"v" * 50_000
     with SlowGateway() as gateway:
+        gateway.all_workers()
         # More than the system takes off the gateway's hands, which on loopback is some 3 MB a connection.
         for number in range(160):
             assert gateway.push(f"job/wide/instance/{number}", b'wide{l="%s"} 1\n' % label).status == 200

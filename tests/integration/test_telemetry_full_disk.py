@@ -42,8 +42,7 @@ def test_a_full_disk_ends_nobody(where: str, tmp_path: Path) -> None:
     """Pushes are answered 200 by the same workers, and one that is killed is replaced; with room, all is counted."""
     small = str(tmp_path) if where == "TMPDIR" else where
     with cramped(small, size="9m", env={"TMPDIR": str(tmp_path)}) as gateway:
-        poll(lambda: len(gateway.workers()) == 2, seconds=20, what="both workers")
-        before = set(gateway.workers())
+        before = set(gateway.all_workers())
         gateway.fill()
         push(gateway, 30)
         assert gateway.push("job/b", b"x 1\n", method="PUT").status == 200

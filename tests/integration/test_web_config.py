@@ -282,8 +282,7 @@ def shown(gateway: Gateway) -> bytes:
 def test_new_certificate_in_every_worker(changing: Gateway, home: Path, authority: Authority) -> None:
     """Certificate and key that are replaced are shown on new connections of every worker, without a restart."""
     before = shown(changing)
-    poll(lambda: len(changing.workers()) == 3, seconds=RELOAD_SECONDS, what="all workers")
-    workers = changing.workers()
+    workers = changing.all_workers(3)
     authority.issue("renewed")
     for suffix in ("crt", "key"):
         shutil.copy(authority.directory / f"renewed.{suffix}", home / "part")
@@ -326,7 +325,7 @@ def test_new_workers_begin_with_the_last_good_one(changing: Gateway, home: Path)
     poll(lambda: "web configuration loaded" in changing.log(), seconds=RELOAD_SECONDS, what="the arbiter to know")
     write(home, "broken")
     everywhere(changing, "/-/healthy", lambda reply: b"cannot be used" in reply.body)
-    before = set(changing.workers())
+    before = set(changing.all_workers(3))
     for pid in before:
         subprocess.run(["kill", "-9", str(pid)], check=True)
     poll(lambda: len(set(changing.workers()) - before) == 3, seconds=30, what="new workers")

@@ -51,8 +51,7 @@ def check_well(gateway: Gateway, **values: float) -> None:
 
 def replace_worker(gateway: Gateway) -> None:
     """Kill a worker and wait for the one in its place."""
-    poll(lambda: len(gateway.workers()) == 2, seconds=20, what="both workers")
-    before = set(gateway.workers())
+    before = set(gateway.all_workers())
     os.kill(min(before), signal.SIGKILL)
     poll(lambda: len(set(gateway.workers()) - {min(before)}) == 2, seconds=20, what="the worker is replaced")
 

@@ -56,6 +56,7 @@ def push_seconds(gateway: Gateway) -> list[float]:
 def test_a_thousand_idle_connections(record_property: Callable[[str, object], None]) -> None:
     """Nobody waits for connections that are kept alive or have not said anything yet, and each can still be used."""
     with Gateway("--limit.header-seconds=5m") as gateway, contextlib.ExitStack() as stack:
+        gateway.all_workers()
         alone = push_seconds(gateway)
         before = pss_bytes(gateway.pid)
         connections = [

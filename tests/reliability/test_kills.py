@@ -20,7 +20,6 @@ from tests.load import Client, Load
 
 pytestmark = pytest.mark.alone
 
-WORKERS = 2
 LOAD_SECONDS = 0.7
 """The longest time of load before a kill; with start and checks a round takes 1.0 to 1.5 s."""
 RECOVERY_SECONDS = 60.0
@@ -151,7 +150,7 @@ class Site:
 
     def strike(self, victim: Victim) -> None:
         """Kill somebody under load, see the service come back, and compare what it holds with what was answered."""
-        poll(lambda: len(self.gateway.workers()) == WORKERS, seconds=RECOVERY_SECONDS, what="all workers")
+        self.gateway.all_workers()
         with load_until_lost(self.gateway, self.clients):
             time.sleep(random.uniform(0.05, LOAD_SECONDS))
             self.seconds[victim].append(self.kill(victim))
@@ -208,7 +207,7 @@ def test_nothing_answered_is_lost(rounds: int, record_property: Callable[[str, o
     """
     victims = [*Victim, Victim.WORKER] * (rounds // 4)
     random.shuffle(victims)
-    with Gateway(f"--web.workers={WORKERS}") as gateway:
+    with Gateway() as gateway:
         site = Site(gateway, ledgers())
         for victim in victims:
             site.strike(victim)

@@ -157,10 +157,7 @@ class Telemetry:
         found["pushgateway_build_info"] = families.family(
             "pushgateway_build_info", (Sample(tuple(sorted(self.build.items())), 1.0),)
         )
-        for metric in self._counters.collect():
-            family = families.counter(metric) if metric.type == "counter" else families.histogram(metric)
-            if family.metrics:
-                found[family.name] = family
+        found.update((family.name, family) for family in self._counters.collect())
         return tuple(families.of_replica(found[name], self._replica) for name in sorted(found))
 
     def fold_dead_worker(self, pid: int) -> None:

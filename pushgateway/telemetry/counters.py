@@ -20,14 +20,15 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 import structlog
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry
+
+from pushgateway.model import MetricFamily
+from pushgateway.telemetry import families
 
 __all__ = ["Counters", "Kind", "MappedCounters", "OwnCounters"]
 
@@ -46,6 +47,9 @@ _READ_SECONDS: Final = 1.0
 """How long a scrape waits for the arbiter to finish a fold, which takes 1 ms. Then it was stopped in the middle."""
 
 _PAUSE_SECONDS: Final = 0.001
+_HEAD_BYTES: Final = 8
+_LENGTH: Final = struct.Struct("i")
+_VALUE: Final = struct.Struct("dd")
 _OWNER: Final = re.compile(r"_([0-9]+)\.db")
 
 
@@ -58,8 +62,8 @@ class Counters(Protocol):
     def make(self, kind: Kind, series: Callable[[], T]) -> T | None:
         """Make one series of a counter or a histogram; None if there is no room for it."""
 
-    def collect(self) -> Iterable[Metric]:
-        """Return the sums over all processes."""
+    def collect(self) -> Sequence[MetricFamily]:
+        """Return the sums over all processes, those families that have series."""
 
     def fold(self, pid: int) -> None:
         """Keep what a dead process has counted, and remove its files."""
@@ -83,9 +87,13 @@ class OwnCounters:
         """Make a series."""
         return series()
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Sequence[MetricFamily]:
         """Return what this process has counted."""
-        return self._registry.collect()
+        found = (
+            families.counter(metric) if metric.type == "counter" else families.histogram(metric)
+            for metric in self._registry.collect()
+        )
+        return [family for family in found if family.metrics]
 
     def fold(self, pid: int) -> None:
         """Do nothing: other processes have counted nothing here."""
@@ -106,6 +114,7 @@ class MappedCounters:
         self._complained = False
         # Odd while the arbiter folds.
         self._folds = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+        self._last: tuple[list[bytes], Sequence[MetricFamily]] = ([], ())
 
     def usable(self) -> bool:
         """Tell whether this process has its files; costs 0.1 us once it has them."""
@@ -122,15 +131,15 @@ class MappedCounters:
                 return None
             return series()
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Sequence[MetricFamily]:
         """Return the sums over all files, each dead process counted once."""
         deadline = time.monotonic() + _READ_SECONDS
         while True:
             before = self._folds[0]
             with contextlib.suppress(FileNotFoundError):
-                metrics = self._read()
+                files = [_used(path) for path in sorted(self._directory.glob("*.db"))]
                 if (before % 2 == 0 and before == self._folds[0]) or time.monotonic() > deadline:
-                    return metrics
+                    return self._summed(files)
             time.sleep(_PAUSE_SECONDS)
 
     def fold(self, pid: int) -> None:
@@ -185,11 +194,17 @@ class MappedCounters:
     def _path(self, kind: Kind) -> Path:
         return self._directory / f"{kind}_{os.getpid()}.db"
 
-    def _read(self) -> Iterable[Metric]:
-        # A file that a worker has created and not yet reserved is empty, and prometheus_client cannot read that.
-        files = [str(path) for path in self._directory.glob("*.db") if path.stat().st_size]
-        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-        return metrics
+    def _summed(self, files: list[bytes]) -> Sequence[MetricFamily]:
+        """Sum files up; between two scrapes without a request they are the same, byte for byte."""
+        before, found = self._last
+        if files != before:
+            sums: dict[bytes, float] = {}
+            for data in files:
+                for key, value in _entries(data):
+                    sums[key] = sums.get(key, 0.0) + value
+            found = families.of_sums(sums)
+            self._last = files, found
+        return found
 
 
 def _reserve(path: Path, size: int) -> bool:
@@ -232,7 +247,7 @@ def _is_left(path: Path, pid: int) -> bool:
 
 def _fold(path: Path, into: Path) -> None:
     """Add the values of one file to those of another, which appears or changes whole."""
-    values: dict[str, float] = {}
+    values: dict[bytes, float] = {}
     for source in (path, into):
         for key, value in _values(source):
             values[key] = values.get(key, 0.0) + value
@@ -250,22 +265,55 @@ def _fold(path: Path, into: Path) -> None:
     path.unlink()
 
 
-def _values(path: Path) -> Iterator[tuple[str, float]]:
-    if not path.exists() or not path.stat().st_size:
+def _values(path: Path) -> Iterator[tuple[bytes, float]]:
+    if not path.exists():
         return
     try:
-        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-            yield key, value
-    except (RuntimeError, ValueError, struct.error) as error:
+        yield from _entries(_used(path))
+    except (ValueError, struct.error) as error:
         raise OSError(f"{path} is damaged: {error}") from error
 
 
-def _encode(values: Mapping[str, float]) -> bytes:
-    """Write a file as MmapedDict reads it: the length in use, then each key, padded to 8 bytes, value and time."""
-    entries = []
-    for key, value in values.items():
-        encoded = key.encode()
-        padded = encoded + b" " * (8 - (len(encoded) + 4) % 8)
-        entries.append(struct.pack(f"i{len(padded)}sdd", len(encoded), padded, value, 0.0))
-    data = b"".join(entries)
-    return struct.pack("i4x", 8 + len(data)) + data
+def _used(path: Path) -> bytes:
+    """Read the part of a file that is in use; b"" of one that a worker has created and not yet reserved."""
+    with path.open("rb", buffering=0) as file:
+        data = file.read(mmap.PAGESIZE)
+        used = int.from_bytes(data[:4], sys.byteorder)
+        while len(data) < used and (more := file.read(used - len(data))):
+            data += more
+    return data[:used]
+
+
+def _entries(data: bytes) -> Iterator[tuple[bytes, float]]:
+    """Yield keys and values as MmapedDict has written them: the length in use, then entries.
+
+    An entry is the length of its key, the key, blanks up to a multiple of 8, the value, and a time. Read here and not
+    by prometheus_client, whose sums of two workers took 0.6 ms of each scrape, and take 0.1.
+
+    Raises:
+        ValueError: A key ends behind the end of the file.
+        struct.error: An entry does.
+    """
+    at = _HEAD_BYTES
+    while at < len(data):
+        (length,) = _LENGTH.unpack_from(data, at)
+        end = at + _LENGTH.size + length
+        if length < 0 or end > len(data):
+            raise ValueError(f"the key at {at} is longer than the file")
+        key = data[at + _LENGTH.size : end]
+        at = end + _padding(length)
+        yield key, _VALUE.unpack_from(data, at)[0]
+        at += _VALUE.size
+
+
+def _padding(length: int) -> int:
+    return 8 - (length + _LENGTH.size) % 8
+
+
+def _encode(values: Mapping[bytes, float]) -> bytes:
+    """Write a file as `_entries` and MmapedDict read it."""
+    data = b"".join(
+        _LENGTH.pack(len(key)) + key + b" " * _padding(len(key)) + _VALUE.pack(value, 0.0)
+        for key, value in values.items()
+    )
+    return struct.pack("i4x", _HEAD_BYTES + len(data)) + data

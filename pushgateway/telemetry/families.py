@@ -1,10 +1,15 @@
-"""How do prometheus_client's counts become families of the gateway's own?"""
+"""How do prometheus_client's counts become families of the gateway's own?
+
+From its metrics, where one process counts in its memory; from the keys of its mapped files, where many do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import Metric
 
@@ -18,6 +23,7 @@ __all__ = [
     "family",
     "histogram",
     "of_replica",
+    "of_sums",
 ]
 
 PUSH_DURATION_BUCKETS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -55,6 +61,63 @@ def histogram(metric: Metric) -> MetricFamily:
         for labels, found in sorted(buckets.items())
     )
     return family(metric.name, tuple(histograms))
+
+
+class _Place(NamedTuple):
+    """Where a value of a mapped file belongs; `bound` of a bucket, whose `part` is ``bucket``."""
+
+    family: str
+    part: str
+    labels: Labels
+    bound: float
+
+
+@functools.lru_cache(maxsize=1024)
+def _place(key: bytes) -> _Place:
+    """Read a key: JSON of the metric, the sample, its labels and the help. They are few, and never change."""
+    metric, sample, labels, _ = json.loads(key)
+    bound = float(labels.pop("le", "nan"))
+    part = sample.removeprefix(f"{metric}_")
+    return _Place(sample if part == "total" else metric, part, _labels(labels), bound)
+
+
+def of_sums(sums: Mapping[bytes, float]) -> Sequence[MetricFamily]:
+    """Convert the values of mapped files, summed up by key; a bucket's tells what is in it alone.
+
+    Returns:
+        Those families that have series.
+    """
+    counters: dict[str, list[Sample]] = {}
+    buckets: dict[str, dict[Labels, list[tuple[float, float]]]] = {}
+    histogram_sums: dict[tuple[str, Labels], float] = {}
+    for key, value in sums.items():
+        name, part, labels, bound = _place(key)
+        if part == "total":
+            counters.setdefault(name, []).append(Sample(labels, value))
+        elif part == "bucket":
+            buckets.setdefault(name, {}).setdefault(labels, []).append((bound, value))
+        elif part == "sum":
+            histogram_sums[name, labels] = value
+    return [
+        *(family(name, tuple(sorted(samples))) for name, samples in counters.items()),
+        *(
+            family(
+                name,
+                tuple(_histogram(labels, found[labels], histogram_sums[name, labels]) for labels in sorted(found)),
+            )
+            for name, found in buckets.items()
+        ),
+    ]
+
+
+def _histogram(labels: Labels, buckets: Sequence[tuple[float, float]], sum_: float) -> Histogram:
+    """Make a histogram; its buckets count what is in each alone, and come in any order."""
+    below = 0
+    cumulative = []
+    for bound, count in sorted(buckets):
+        below += int(count)
+        cumulative.append((bound, below))
+    return Histogram(labels, tuple(cumulative), sum_, below)
 
 
 def of_replica(family: MetricFamily, replica: str) -> MetricFamily:

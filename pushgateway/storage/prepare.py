@@ -49,6 +49,10 @@ _LOOKED_AT_BYTES: Final = 4096
 # encoding/gob begins with the name of the type that it holds.
 _GOB_TYPE: Final = b"GroupingKeyToMetricGroup"
 _ROOM_BYTES: Final = 1 << 20  # a database of 50 KB, its log and its shared memory
+_PAGE_BYTES: Final = 8192
+"""Twice SQLite's own: a family of some ten buckets then lies in its row, which pages of 4 KiB hold up to 1 002 bytes. A
+push of 20 samples over another wrote 4.75 pages of those, since what lies beside its row changes the list of free pages
+and the map of pages as well, and writes 2 of these, half as long as the flush takes."""
 _MIGRATION_PAGE: Final = "docs/how-to/migrate-from-the-go-pushgateway.md"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
@@ -239,6 +243,7 @@ def set_up(db: sqlite3.Connection) -> None:
         SchemaError: It is newer than the program, or its file system cannot share memory.
         sqlite3.Error: It cannot be read or written.
     """
+    db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # heeded while the file is empty
     # Deferred, and auto_vacuum within: a start that is killed leaves an empty file, or one that carries our mark.
     db.execute("BEGIN")
     try:

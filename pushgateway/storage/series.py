@@ -23,7 +23,8 @@ HASHES_IN_ROW: Final = 128
 """How many hashes stand in their family's row: a look-up that compares them all takes 10 microseconds."""
 
 _HASHES_IN_PAGE: Final = 96
-"""With the name they stay below the 1 002 bytes at which SQLite would put a row of such a table on further pages."""
+"""With the name they stay below the 1 002 bytes at which SQLite would put a row of such a table on further pages, where
+pages have 4 KiB."""
 
 _PROJECTIONS: Final = 4_000_000
 """Before the lock, for one push, about 3 s: series times shapes whose label names they have, and what follows."""

@@ -79,13 +79,13 @@ MAX_FAMILY_BYTES: Final = 900_000_000
 """Both forms of a family in a group. SQLite's limit is 10^9 for a row (https://sqlite.org/limits.html)."""
 
 _BYTES_IN_ROW: Final = 16 << 10
-"""Both forms of a family that stay in its row, on up to four pages beside it that a search has to read."""
+"""Both forms of a family that stay in its row, on up to two pages beside it that a search has to read."""
 
-_FREE_PAGES_KEPT: Final = 1024
+_FREE_PAGES_KEPT: Final = 512
 """4 MiB: what a group that is deleted and pushed again may use without the file shrinking and growing each time."""
 
-_PAGES_GIVEN_BACK: Final = 16
-_PAGES_GIVEN_BACK_WAITING: Final = 256
+_PAGES_GIVEN_BACK: Final = 8
+_PAGES_GIVEN_BACK_WAITING: Final = 128
 """With each write, the larger number where waiting is allowed: giving a page back means moving another, 0.08 ms."""
 
 

@@ -26,6 +26,8 @@ from tests.contract.forked import Workers
 from tests.contract.values import family, key, push
 
 REPOSITORY = Path(__file__).parents[2]
+PAGE_BYTES = 8192
+"""A page of the database."""
 
 
 @pytest.fixture
@@ -109,8 +111,9 @@ def disk_smaller_than_the_log(small_disk: Path) -> None:
     path = small_disk / "x.db"
     prepare_store(f"sqlite:{path}")
     with opened(path) as store:
-        for number in range(300):
+        for number in range(1_000):
             put(store, str(number % 5), padding=10_000)
+        assert os.path.getsize(f"{path}-wal") < 1 << 20
         assert len(jobs(store)) == 5
         assert store.unwritable_reason() == ""
 
@@ -435,7 +438,7 @@ def test_missing_directory(path: Path) -> None:
         assert jobs(store) == ["a"]
 
 
-def damage(path: Path, *, page: int, size: int = 4096) -> None:
+def damage(path: Path, *, page: int, size: int = PAGE_BYTES) -> None:
     with path.open("r+b") as file:
         file.seek(page * size)
         file.write(b"\xa5" * size)
@@ -468,7 +471,7 @@ def test_damaged_pages(path: Path) -> None:
             put(store, str(number), padding=2_000)
     whole = path.read_bytes()
     failed = 0
-    for page in range(1, len(whole) // 4096, 5):
+    for page in range(1, len(whole) // PAGE_BYTES, 5):
         path.write_bytes(whole)
         damage(path, page=page)
         with opened(path) as store:
@@ -506,7 +509,7 @@ def test_damaged_page_and_recovery(path: Path, board: StatusBoard) -> None:
     with opened(path) as store:
         put_many(store, 200, padding=500)
     whole = path.read_bytes()
-    for page in range(20, len(whole) // 4096 - 20):
+    for page in range(20, len(whole) // PAGE_BYTES - 20):
         damage(path, page=page)
     with opened(path, board) as store:
         with pytest.raises(StoreUnreadableError, match="damaged"):

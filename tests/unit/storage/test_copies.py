@@ -27,6 +27,9 @@ from pushgateway.storage.sqlite_files import in_use, log_problem
 from tests.contract.values import key, push
 from tests.stores import GROUPS, HOLD_IN_SQLITE, PUSH_AND_DIE, fill_store, used_by_another
 
+PAGE_BYTES = 8192
+"""A page of the database."""
+
 
 def nothing(_done: int, _total: int) -> None:
     """Take progress without showing it."""
@@ -198,8 +201,8 @@ def test_a_damaged_store_gives_no_copy(tmp_path: Path) -> None:
     """What SQLite's check finds damaged never gets the name of the copy."""
     store = fill_store(tmp_path / "store.db")
     with store.open("r+b") as file:
-        file.seek(os.path.getsize(store) // 4096 // 2 * 4096)
-        file.write(b"\xff" * 4096)
+        file.seek(os.path.getsize(store) // PAGE_BYTES // 2 * PAGE_BYTES)
+        file.write(b"\xff" * PAGE_BYTES)
     refuse(store, tmp_path / "copy.db", "damaged")
     assert names(tmp_path) == {"store.db", "store.db-lock"}
 

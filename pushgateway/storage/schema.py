@@ -21,6 +21,8 @@ Measured with 1 000 groups of 10 families and 20 samples, the reasons for this l
 - What a group's families come to stands in its row, which a push writes anyway, and its labels stand there once more,
   as `listing` searches them. So a list of 100 000 groups looks at no family. What the list always looks at comes first
   in the row: behind a long key or reason is a chain of overflow pages.
+- `groups.signature` tells, while no family is suspect, that a push brings the series that its group has, and no others:
+  then there is nothing to look up but that (`sqlite_writes`), 0.13 ms a push of 20 samples where it was 0.18.
 - The shapes of a job come from a loose scan of an index (0.01 ms, and 0.001 more for each shape), not from a table of
   their own, which every group that comes or goes would have to keep in step.
 
@@ -57,7 +59,7 @@ __all__ = [
 APPLICATION_ID: Final = 0x50474D53
 """``PGMS``, at offset 68 of the file."""
 
-VERSION: Final = 3
+VERSION: Final = 4
 """The layout that this program reads and writes."""
 
 TABLES: Final = frozenset({"groups", "headers", "families", "large_bodies", "hash_pages", "totals"})
@@ -102,8 +104,11 @@ _GROUPS: Final = (
     "CREATE INDEX groups_by_shape ON groups (job, shape) WHERE shape IS NOT NULL",
 )
 
+_ADD_SIGNATURES: Final = "ALTER TABLE groups ADD COLUMN signature BLOB"
+
 _STATEMENTS: Final = (
     *_GROUPS,
+    _ADD_SIGNATURES,
     """
     CREATE TABLE headers (
         id INTEGER PRIMARY KEY,
@@ -213,11 +218,16 @@ def _to_version_3(db: sqlite3.Connection) -> None:
     db.execute("DROP TABLE groups_2")
 
 
+def _to_version_4(db: sqlite3.Connection) -> None:
+    """Add the signatures, each of which the group's next push sets."""
+    db.execute(_ADD_SIGNATURES)
+
+
 def _labels_of_key(key: str) -> bytes:
     return labels_of(GroupingKey.of(json.loads(key)))
 
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {1: _to_version_2, 2: _to_version_3}
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: _to_version_2, 2: _to_version_3, 3: _to_version_4}
 """From which version each step leads to the next: 1 -> 2 is under 1."""
 
 

@@ -7,6 +7,7 @@ has it, so that a name's types are found without looking at its groups.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Set
 from typing import Final, NamedTuple, TypeAlias
@@ -27,14 +28,23 @@ __all__ = ["MAX_FAMILY_BYTES", "Prepared", "apply_change", "give_back_space"]
 _FIND_GROUP: Final = "SELECT id, shape, families, family_series, bytes, pushed_at FROM groups WHERE key = ?"
 _ADD_GROUP: Final = """
     INSERT INTO groups (
-        key, labels, job, legacy, shape, series, families, family_series, bytes, pushed_at, failed_at, failure_reason
+        key, labels, job, legacy, shape, series, families, family_series, bytes, pushed_at, signature,
+        failed_at, failure_reason
     )
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_PUSHED: Final = f"series = ?, families = ?, family_series = ?, bytes = ?, pushed_at = ?, stamp = {STAMP}"
+_PUSHED: Final = f"""
+    series = ?, families = ?, family_series = ?, bytes = ?, pushed_at = ?, signature = ?, stamp = {STAMP}
+"""
 _TOUCH_GROUP: Final = f"UPDATE groups SET {_PUSHED} WHERE id = ?"  # noqa: S608 - the constant above
 _FIRST_PUSH: Final = f"UPDATE groups SET {_PUSHED}, shape = ? WHERE id = ?"  # noqa: S608 - the constant above
 _FAIL_GROUP: Final = f"UPDATE groups SET failed_at = ?, failure_reason = ?, stamp = {STAMP} WHERE id = ?"  # noqa: S608 - the constant
+_PUSH_AGAIN: Final = f"""
+    UPDATE groups SET bytes = ?, pushed_at = ?, stamp = {STAMP}
+    WHERE key = ? AND signature = ? AND NOT EXISTS (SELECT 1 FROM families INDEXED BY families_suspect WHERE suspect)
+    RETURNING id
+"""  # noqa: S608 - the constant
+_REPLACE_VALUES: Final = "UPDATE families SET pushed_at = ?, text = ?, metrics = ? WHERE group_id = ? AND name = ?"
 
 _COLUMNS: Final = f"""
     f.name, f.header, h.type, h.help, h.unit, h.legacy, f.suspect, f.typed_at, f.hashes IS NULL, f.large,
@@ -81,6 +91,8 @@ MAX_FAMILY_BYTES: Final = 900_000_000
 _BYTES_IN_ROW: Final = 16 << 10
 """Both forms of a family that stay in its row, on up to two pages beside it that a search has to read."""
 
+_SIGNATURE_BYTES: Final = 16
+
 _FREE_PAGES_KEPT: Final = 512
 """4 MiB: what a group that is deleted and pushed again may use without the file shrinking and growing each time."""
 
@@ -117,13 +129,22 @@ class Prepared:
 
     Args:
         change: What to do.
+
+    Attributes:
+        series: Those of a push.
+        signature: What a push has in common with those that differ from it in values alone; None if it is not to be
+            compared with its group's last one.
     """
 
-    __slots__ = ("change", "series")
+    __slots__ = ("change", "series", "signature")
 
     def __init__(self, change: Change) -> None:
         self.change = change
-        self.series = PushedSeries(change) if isinstance(change, Push) else None
+        self.series: PushedSeries | None = None
+        self.signature: bytes | None = None
+        if isinstance(change, Push):
+            self.series = PushedSeries(change)
+            self.signature = _signature(change, self.series)
 
 
 def apply_change(db: sqlite3.Connection, prepared: Prepared, rules: Rules) -> RequestError | None:
@@ -138,7 +159,10 @@ def apply_change(db: sqlite3.Connection, prepared: Prepared, rules: Rules) -> Re
     """
     change = prepared.change
     if isinstance(change, Push):
-        return _push(db, change, prepared.series or PushedSeries(change), rules)
+        series = prepared.series or PushedSeries(change)
+        if prepared.signature is not None and _push_again(db, change, series, prepared.signature, rules):
+            return None
+        return _push(db, change, series, prepared.signature, rules)
     if isinstance(change, Refusal):
         _fail(db, change, change.reason, rules.limits)
     elif isinstance(change, Delete):
@@ -162,7 +186,37 @@ def give_back_space(db: sqlite3.Connection, *, may_wait: bool) -> None:
             db.execute("PRAGMA incremental_vacuum(1)")
 
 
-def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules) -> RequestError | None:
+def _signature(push: Push, series: PushedSeries) -> bytes | None:
+    """Return what tells the families and series of a push from others; None where more than its rows would change."""
+    if push.contradictory or push.family_times is not None or push.yields_after_seconds is not None or series.pages:
+        return None
+    if max(series.sizes, default=0) > _BYTES_IN_ROW or sum(series.sizes) > QUICK_BYTES:
+        return None
+    about = [(one.name, TYPE_CODES[one.type], one.help, one.unit, one.legacy, len(one.hashes)) for one in push.families]
+    hashes = b"".join([family.hashes for family in push.families])
+    return hashlib.blake2b(repr(about).encode() + hashes, digest_size=_SIGNATURE_BYTES).digest()
+
+
+def _push_again(db: sqlite3.Connection, push: Push, series: PushedSeries, signature: bytes, rules: Rules) -> bool:
+    """Store a push that brings just the families and series that its group has; returns False if it does not.
+
+    There is nothing to decide: while no family is suspect, those that are stored do not conflict with each other.
+    """
+    if any(rules.own.may_concern(family.name) for family in push.families):
+        return False
+    values = (sum(series.sizes), push.received_at_seconds, push.key.key, signature)
+    found = db.execute(_PUSH_AGAIN, values).fetchall()
+    if not found:
+        return False
+    group_id, now = found[0][0], push.received_at_seconds
+    rows = [(now, family.text, family.metrics, group_id, family.name) for family in push.families]
+    db.executemany(_REPLACE_VALUES, rows)
+    return True
+
+
+def _push(
+    db: sqlite3.Connection, push: Push, series: PushedSeries, signature: bytes | None, rules: Rules
+) -> RequestError | None:
     found = db.execute(_FIND_GROUP, (push.key.key,)).fetchone()
     group_id, shape, families, count, size, pushed_at = found or (NO_GROUP, None, 0, 0, 0, 0.0)
     if (later := overtaken(push, pushed_at)) is not None:
@@ -180,7 +234,9 @@ def _push(db: sqlite3.Connection, push: Push, series: PushedSeries, rules: Rules
             _fail(db, push, str(refusal), rules.limits)
         return refusal
     size += sum(series.sizes) - replaced
-    state = (push.series, families + growth.families, count + growth.series, size, push.received_at_seconds)
+    if suspects or families + growth.families > len(push.families):
+        signature = None
+    state = (push.series, families + growth.families, count + growth.series, size, push.received_at_seconds, signature)
     if group_id == NO_GROUP:
         group_id = _inserted(db, _ADD_GROUP, (*_identity(push.key), shape_text(push.key), *state, 0.0, ""))
     elif shape is None:
@@ -310,7 +366,7 @@ def _fail(db: sqlite3.Connection, change: Push | Refusal, reason: str, limits: L
     if row is not None:
         db.execute(_FAIL_GROUP, (at_seconds, reason, row[0]))
     elif exceeded(ONE_GROUP, limits, lambda: read_totals(db)) is None:
-        db.execute(_ADD_GROUP, (*_identity(key), None, change.series, 0, 0, 0, 0.0, at_seconds, reason))
+        db.execute(_ADD_GROUP, (*_identity(key), None, change.series, 0, 0, 0, 0.0, None, at_seconds, reason))
         add_totals(db, ONE_GROUP)
 
 

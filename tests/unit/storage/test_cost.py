@@ -37,7 +37,7 @@ def fill(db: sqlite3.Connection, groups: int) -> None:
         group = key("a", **{f"l{n % SHAPES}": str(n)})
         hashes = family("x", group=group).hashes
         db.execute(
-            "INSERT INTO groups VALUES (?, 1.0, 0.0, 2, 2, 0, 1, 7, ?, ?, 'a', ?, x'', '')",
+            "INSERT INTO groups VALUES (?, 1.0, 0.0, 2, 2, 0, 1, 7, ?, ?, 'a', ?, x'', '', NULL)",
             (n, labels_of(group), group.key, re.sub(r"\s", "", str(list(group.shape))).replace("'", '"')),
         )
         header, name = ((10 + n, "y"), (2, "h"))[n % 2]

@@ -55,7 +55,7 @@ from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket
 from pushgateway.web.answers import INTERNAL, ErrorAnswer, Refused, Report, error_answer, limit_data, unreported
 from pushgateway.web.environ import LONG_CHANGES
 
-__all__ = ["Bridge", "Lane", "choose_lane", "wire_headers"]
+__all__ = ["Bridge", "Lane", "Parts", "choose_lane", "wire_headers"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -91,6 +91,8 @@ _OWNED_BYTES: Final = 256 << 10
 """Larger responses are made only when the thread's last one is on its way."""
 
 _NOTHING_HELD: Final = contextlib.nullcontext()
+
+_LENGTH: Final = b"content-length"
 
 _GONE_STATUS: Final = 499
 """What nginx writes in its log of a client that has gone. Nobody gets it."""
@@ -174,12 +176,28 @@ _WAITING_BYTES: Final = 1 << 10
 """As how much a write that waits for a flush counts beside its body."""
 
 
+class Parts:
+    """A large body in the parts in which it was made, and is sent; `len` of it is that of all bytes.
+
+    To put 1.7 MB together takes 0.7 ms, most of it for memory that is not kept.
+    """
+
+    __slots__ = ("_size", "parts")
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self.parts = parts
+        self._size = sum(map(len, parts))
+
+    def __len__(self) -> int:
+        return self._size
+
+
 class Response(NamedTuple):
     """A whole response."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    body: bytes
+    body: bytes | Parts
 
 
 class _Job:
@@ -585,12 +603,9 @@ class Bridge:
             finally:
                 if (close := getattr(chunks, "close", None)) is not None:
                     close()
-            status, headers = started[-1]
-            return Response(
-                int(status[:3]),
-                [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-                b"".join(written),
-            )
+            status, fields = started[-1]
+            headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+            return Response(int(status[:3]), headers, _whole(written, headers))
         except WouldBlockError as error:
             if ticket is None or isinstance(error, UnflushedError):
                 raise
@@ -599,6 +614,13 @@ class Bridge:
             return self._failed(environ)
         except Exception:
             return self._failed(environ)
+
+
+def _whole(written: Sequence[bytes], headers: Sequence[tuple[bytes, bytes]]) -> bytes | Parts:
+    """Put a body together, unless it is large; of one without a length the server makes chunks, and needs it whole."""
+    if sum(map(len, written)) > _OWNED_BYTES and len(written) > 1 and any(name == _LENGTH for name, _ in headers):
+        return Parts(written)
+    return b"".join(written)
 
 
 def _give_memory_back() -> Response:

@@ -15,6 +15,7 @@ import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from pushgateway.names import is_legacy_label_name
@@ -35,6 +36,7 @@ __all__ = [
     "GroupSummary",
     "GroupingKey",
     "Histogram",
+    "Known",
     "LabelTerm",
     "Labels",
     "Mark",
@@ -405,16 +407,33 @@ Mark: TypeAlias = tuple[int, int]
 _T = TypeVar("_T")
 
 
-class Section(NamedTuple):
-    """Some groups that follow one another in the order of their keys, the first of which is `first`, or behind it.
+class Known(NamedTuple):
+    """What is known of a section that was read: its `first` and `mark`.
 
-    `bodies` has by name what the families of these groups are in TEXT form, put together; `groups` are sorted by key.
+    `stamps` are those of its groups by key, in their order, for whoever can put what has changed into what they have;
+    for whoever cannot, there are none.
     """
 
     first: str
     mark: Mark
+    stamps: Mapping[str, int] = MappingProxyType({})
+
+
+class Section(NamedTuple):
+    """Some groups that follow one another in the order of their keys, the first of which is `first`, or behind it.
+
+    `stamps` are those of all its groups by key, in their order. `groups` are those that were read, sorted by key, and
+    `places` where they stand among all; `bodies` has their families by name, in TEXT form, each with the place of its
+    group. If not all were read, `amends` is the number of the known section that has the others.
+    """
+
+    first: str
+    mark: Mark
+    stamps: Mapping[str, int]
     groups: Sequence[Group]
-    bodies: Mapping[str, bytes]
+    places: Sequence[int]
+    bodies: Mapping[str, Sequence[tuple[int, bytes]]]
+    amends: int | None = None
 
 
 class Sections(NamedTuple, Generic[_T]):

@@ -229,18 +229,23 @@ def compress(data: bytes, encoding: ContentEncoding) -> bytes:
 
 
 class Member(NamedTuple):
-    """A gzip member or a frame of zstd: `data` is what `size_bytes` bytes have been compressed to."""
+    """A gzip member or a frame of zstd: `data` is what `size_bytes` bytes have been compressed to.
+
+    `text` is those bytes, where they are kept.
+    """
 
     data: bytes
     size_bytes: int
+    text: bytes | None = None
 
 
-def pack(parts: Iterable[bytes], packing: ContentEncoding) -> list[Member]:
+def pack(parts: Iterable[bytes], packing: ContentEncoding, *, keep_text: bool = False) -> list[Member]:
     """Compress what follows one another, so that the members do, too.
 
     Args:
         parts: The bytes; each is let go of before the next is asked for, but small ones share a member.
         packing: ``gzip`` or ``zstd``.
+        keep_text: Whether members hold what they have been made of, too.
     """
     members: list[Member] = []
     pending: list[bytes] = []
@@ -249,19 +254,21 @@ def pack(parts: Iterable[bytes], packing: ContentEncoding) -> list[Member]:
         pending.append(part)
         room -= len(part)
         if room <= 0:
-            members.append(pack_one(b"".join(pending), packing))
+            members.append(pack_one(b"".join(pending), packing, keep_text=keep_text))
             pending.clear()
             room = _MEMBER_BYTES
     if pending:
-        members.append(pack_one(b"".join(pending), packing))
+        members.append(pack_one(b"".join(pending), packing, keep_text=keep_text))
     return members
 
 
-def pack_one(data: bytes, packing: ContentEncoding) -> Member:
-    """Compress to one member; `packing` as in `pack`."""
-    return Member(compress(data, packing), len(data))
+def pack_one(data: bytes, packing: ContentEncoding, *, keep_text: bool = False) -> Member:
+    """Compress to one member; `packing` and `keep_text` as in `pack`."""
+    return Member(compress(data, packing), len(data), data if keep_text else None)
 
 
 def unpack(member: Member) -> bytes:
     """Return what was compressed with gzip by `pack`."""
+    if member.text is not None:
+        return member.text
     return isal_zlib.decompress(member.data, wbits=_GZIP_FORMAT, bufsize=member.size_bytes)

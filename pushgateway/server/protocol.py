@@ -28,7 +28,7 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from pushgateway.bridge import wire_headers
+from pushgateway.bridge import Parts, wire_headers
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError
 from pushgateway.web.answers import Refused, Report, error_answer, limit_data
@@ -142,9 +142,12 @@ class _WholeResponses:
         self._end = end
         self._head = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | Parts) -> None:
         """Send data, with the head if there is one."""
-        if self._head:
+        if isinstance(data, Parts):
+            self._transport.writelines((self._head, *data.parts) if self._head else data.parts)
+            self._head = b""
+        elif self._head:
             self._transport.writelines((self._head, data))
             self._head = b""
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):

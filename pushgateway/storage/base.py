@@ -61,7 +61,7 @@ from pushgateway.model import (
     GroupContents,
     GroupPage,
     GroupQuery,
-    Mark,
+    Known,
     Section,
     Sections,
     Snapshot,
@@ -178,14 +178,15 @@ class Store(Protocol):
             StoreUnreadableError: The database is damaged, gone or closed.
         """
 
-    def sections(self, known: Sequence[tuple[str, Mark]], take: Callable[[Section], _T]) -> Sections[_T] | None:
+    def sections(self, known: Sequence[Known], take: Callable[[Section], _T]) -> Sections[_T] | None:
         """Return one consistent state of everything in TEXT form, of which only what has changed is read.
 
         Args:
-            known: Where each section began when it was read last, from which groups on, and its mark; () if nothing is
-                known. Any state of the store may be meant, also one that was read by another process.
+            known: The sections as they were read last; () if nothing is known. Any state of the store may be meant,
+                also one that was read by another process.
             take: Is called with each section that is not known as it is now, in the order of the keys, while the
-                state is held; what it returns is returned.
+                state is held; what it returns is returned. Where the stamps of a section are known, and it has the same
+                groups, those that have changed may be all that was read of it.
 
         Returns:
             None where only `families` can tell: some family is suspect, some name is not legacy, or the store has no

@@ -39,7 +39,7 @@ from pushgateway.model import (
     GroupContents,
     GroupPage,
     GroupQuery,
-    Mark,
+    Known,
     MetricType,
     Push,
     Refusal,
@@ -235,7 +235,7 @@ class PostgresStore:
         """Return one consistent state of everything; see `base.Store`."""
         return self._read(lambda transaction: read_snapshot(transaction, form, legacy_only=legacy_only), _LONG)
 
-    def sections(self, known: Sequence[tuple[str, Mark]], take: Callable[[Section], _T]) -> Sections[_T] | None:
+    def sections(self, known: Sequence[Known], take: Callable[[Section], _T]) -> Sections[_T] | None:
         """Leave it to `families`, for which the server puts the bodies together; see `base.Store`."""
         return None
 

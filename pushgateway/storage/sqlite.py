@@ -37,7 +37,7 @@ from pushgateway.model import (
     GroupContents,
     GroupPage,
     GroupQuery,
-    Mark,
+    Known,
     MetricType,
     Section,
     Sections,
@@ -140,7 +140,7 @@ class SqliteStore:
         """Return one consistent state of everything; see `base.Store`."""
         return self._read_state(lambda db: read_snapshot(db, form, legacy_only=legacy_only))
 
-    def sections(self, known: Sequence[tuple[str, Mark]], take: Callable[[Section], _T]) -> Sections[_T] | None:
+    def sections(self, known: Sequence[Known], take: Callable[[Section], _T]) -> Sections[_T] | None:
         """Return one state in sections, of which those that have changed are read; see `base.Store`."""
         return self._read_state(lambda db: read_sections(db, known, take))
 

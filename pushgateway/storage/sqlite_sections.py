@@ -8,10 +8,10 @@ one content from all others. SQLite adds them up for 10 000 groups in 4 ms, wher
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-from pushgateway.model import FamilyView, Group, Mark, Section, Sections
+from pushgateway.model import FamilyView, Group, Known, Mark, Section, Sections
 from pushgateway.storage.schema import TYPES
 from pushgateway.storage.sqlite_reads import COLUMNS, TEXT, newest_headers
 
@@ -28,9 +28,10 @@ _LAST: Final = "\U0010ffff"
 _BETWEEN: Final = "key >= ? AND key < ?"
 _MARK: Final = f"SELECT count(*), coalesce(sum(stamp), 0), coalesce(min(legacy), 1) FROM groups WHERE {_BETWEEN}"  # noqa: S608 - the constant
 _CUT: Final = f"SELECT key FROM groups WHERE {_BETWEEN} ORDER BY key LIMIT 1 OFFSET ?"  # noqa: S608 - the constant
-_GROUPS: Final = f"SELECT {COLUMNS} FROM groups WHERE {_BETWEEN} ORDER BY key"  # noqa: S608 - the constants
+_STAMPS: Final = f"SELECT key, stamp FROM groups WHERE {_BETWEEN} ORDER BY key"  # noqa: S608 - the constant
+_GROUPS: Final = f"SELECT id, stamp, {COLUMNS} FROM groups WHERE {_BETWEEN} ORDER BY key"  # noqa: S608 - the constants
 _BODIES: Final = f"""
-    SELECT f.header, {TEXT} FROM groups g CROSS JOIN families f
+    SELECT f.header, g.id, {TEXT} FROM groups g CROSS JOIN families f
     WHERE f.group_id = g.id AND g.key >= ? AND g.key < ? ORDER BY g.key
 """  # noqa: S608 - the constant
 _UNUSUAL: Final = """
@@ -39,22 +40,22 @@ _UNUSUAL: Final = """
 """
 
 
-def read_sections(
-    db: sqlite3.Connection, known: Sequence[tuple[str, Mark]], take: Callable[[Section], _T]
-) -> Sections[_T] | None:
+def read_sections(db: sqlite3.Connection, known: Sequence[Known], take: Callable[[Section], _T]) -> Sections[_T] | None:
     """Return the sections that are as they were, and what `take` makes of the others; see `base.Store`."""
     if db.execute(_UNUSUAL).fetchone()[0]:
         return None
     found: list[int | _T] = []
     headers, many_helps = newest_headers(db)
     names = {header[0]: name for name, (_, same) in headers.items() for header in same}
-    firsts = [first for first, _ in known] or [""]
+    firsts = [one.first for one in known] or [""]
     for at, (first, end) in enumerate(zip(firsts, [*firsts[1:], _LAST], strict=True)):
         mark, legacy = _mark(db, first, end)
         if not legacy:
             return None
-        if known and known[at][1] == mark:
+        if known and known[at].mark == mark:
             found.append(at)
+        elif known and (changed := _read_changed(db, (first, end), mark, at, known[at], names)):
+            found.append(take(changed))
         else:
             # The first one stays, so that there is one for whatever comes before all others.
             found.extend(take(one) for one in _read(db, first, end, mark, names) if one.groups or not first)
@@ -67,14 +68,50 @@ def _mark(db: sqlite3.Connection, first: str, end: str) -> tuple[Mark, bool]:
     return (groups, stamps), bool(legacy)
 
 
-def _read(db: sqlite3.Connection, first: str, end: str, mark: Mark, names: dict[int, str]) -> Iterator[Section]:
+def _read(db: sqlite3.Connection, first: str, end: str, mark: Mark, names: Mapping[int, str]) -> Iterator[Section]:
     """Read a section; as several if it has become too large."""
     while mark[0] > 2 * _GROUPS_IN_SECTION:
         (cut,) = db.execute(_CUT, (first, end, _GROUPS_IN_SECTION)).fetchone()
         yield from _read(db, first, cut, _mark(db, first, cut)[0], names)
         first, mark = cut, _mark(db, cut, end)[0]
-    bodies: dict[str, list[bytes]] = {}
-    for header, body in db.execute(_BODIES, (first, end)):
-        bodies.setdefault(names[header], []).append(body)
-    groups = [Group._make(row) for row in db.execute(_GROUPS, (first, end))]
-    yield Section(first, mark, groups, {name: b"".join(parts) for name, parts in bodies.items()})
+    stamps, groups, bodies = _contents(db, first, end, names)
+    yield Section(first, mark, stamps, groups, range(len(groups)), bodies)
+
+
+def _read_changed(
+    db: sqlite3.Connection, between: tuple[str, str], mark: Mark, number: int, known: Known, names: Mapping[int, str]
+) -> Section | None:
+    """Read of a section what has changed; None if its stamps are not known, its groups are others, or most changed."""
+    if not known.stamps:
+        return None
+    stamps = dict(db.execute(_STAMPS, between))
+    if stamps.keys() != known.stamps.keys():
+        return None
+    changed = {key: place for place, (key, stamp) in enumerate(stamps.items()) if known.stamps[key] != stamp}
+    if 2 * len(changed) > len(stamps):
+        return None
+    groups: list[Group] = []
+    bodies: dict[str, list[tuple[int, bytes]]] = {}
+    for key, place in changed.items():
+        _, found, own = _contents(db, key, key + "\0", names)
+        groups += found
+        for name, ((_, body),) in own.items():
+            bodies.setdefault(name, []).append((place, body))
+    return Section(between[0], mark, stamps, groups, [*changed.values()], bodies, number)
+
+
+def _contents(
+    db: sqlite3.Connection, first: str, end: str, names: Mapping[int, str]
+) -> tuple[dict[str, int], list[Group], dict[str, list[tuple[int, bytes]]]]:
+    """Return stamps, groups and bodies as a `Section` has them."""
+    stamps: dict[str, int] = {}
+    groups: list[Group] = []
+    places: dict[int, int] = {}
+    for number, stamp, *row in db.execute(_GROUPS, (first, end)):
+        places[number] = len(groups)
+        stamps[row[0]] = stamp
+        groups.append(Group._make(row))
+    bodies: dict[str, list[tuple[int, bytes]]] = {}
+    for header, number, body in db.execute(_BODIES, (first, end)):
+        bodies.setdefault(names[header], []).append((places[number], body))
+    return stamps, groups, bodies

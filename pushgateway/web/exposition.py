@@ -171,13 +171,13 @@ def whole(
         many_helps,
         [view.name for view in families if view.name in OWN and view.help != OWN[view.name].help],
         sum(member.size_bytes for members in runs.values() for member in members),
-        sum(map(len, held)),
+        sum(map(len, held)) + sum(len(one.text or b"") for members in runs.values() for one in members),
         _tag(asked, [f"{__version__}; {state}".encode()] if state else held),
     )
 
 
-def put_together(finished: Finished, own: Iterable[MetricFamily], encoding: ContentEncoding) -> bytes:
-    """Return the body of a scrape: the gateway's own families among the others, sorted by name.
+def put_together(finished: Finished, own: Iterable[MetricFamily], encoding: ContentEncoding) -> list[bytes]:
+    """Return the body of a scrape, in parts: the gateway's own families among the others, sorted by name.
 
     Args:
         finished: All but the own ones. Where one of those has the name of a pushed one, which then has its type, both
@@ -199,7 +199,7 @@ def put_together(finished: Finished, own: Iterable[MetricFamily], encoding: Cont
     if format in formats.OPENMETRICS_FORMATS:
         pending.append(openmetrics.END)
     _flush(pending, parts, encoding)
-    return b"".join(parts)
+    return parts
 
 
 def _flush(pending: list[bytes], parts: list[bytes], encoding: ContentEncoding) -> None:

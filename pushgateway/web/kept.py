@@ -21,6 +21,10 @@ _MOST_BYTES: Final = 16 << 20
 """Compressed. 200 000 samples of a usual kind take 1 MB in text; a scraper that asks for two formats has both kept."""
 
 
+_MOST_TEXT_BYTES: Final = 4 << 20
+"""Of sections. 20 000 samples of a usual kind take 2 MB; with more stored, it is those that were pushed to last."""
+
+
 class _Entry(NamedTuple):
     version: Version
     finished: Finished
@@ -31,10 +35,12 @@ class Kept:
 
     Args:
         most_bytes: How much is kept of expositions, and of sections; what both hold is there once.
+        most_text_bytes: How much memory the texts of sections may take beside that.
     """
 
-    def __init__(self, *, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, *, most_bytes: int = _MOST_BYTES, most_text_bytes: int = _MOST_TEXT_BYTES) -> None:
         self._most_bytes = most_bytes
+        self.most_text_bytes = most_text_bytes
         self._lock = threading.Lock()
         self._sections: dict[ContentEncoding, Sequence[Packed]] = {}
         self._entries: dict[tuple[Exposition, ContentEncoding], _Entry] = {}

@@ -16,7 +16,7 @@ from pushgateway.web import exposition
 from pushgateway.web.exposition import Finished
 from pushgateway.web.handlers import Services, services
 from pushgateway.web.responses import Answer, empty
-from pushgateway.web.sections import finish_sections, pack_section
+from pushgateway.web.sections import Packer, finish_sections
 
 __all__ = ["bp"]
 
@@ -54,13 +54,11 @@ def _of_sections(at_hand: Services, asked: Exposition, packing: ContentEncoding)
     """Read what has changed since the last time; None where that cannot be told."""
     if asked.format is not ExpositionFormat.TEXT:
         return None
-    known = at_hand.kept.sections(packing)
-    found = at_hand.store.sections(
-        [(one.first, one.mark) for one in known], lambda section: pack_section(section, packing)
-    )
+    packer = Packer(at_hand.kept.sections(packing), packing, text_bytes=at_hand.kept.most_text_bytes)
+    found = at_hand.store.sections(packer.known(), packer.take)
     if found is None:
         return None
-    sections = [known[one] if isinstance(one, int) else one for one in found.sections]
+    sections = packer.all(found.sections)
     at_hand.kept.keep_sections(sections, packing)
     finished = finish_sections(asked, found, sections, packing=packing)
     at_hand.scrapes.made(finished.size_bytes)

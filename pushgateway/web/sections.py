@@ -8,25 +8,41 @@ compressed together each time.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 from pushgateway.formats import ContentEncoding, Exposition, compression, text
 from pushgateway.formats.compression import Member
-from pushgateway.model import FamilyView, Form, Mark, MetricType, Section, Sections
+from pushgateway.model import FamilyView, Form, Known, Mark, MetricType, Section, Sections
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
 from pushgateway.own_families import OWN
 from pushgateway.web.exposition import OWN_NAMES, Finished, time_families, whole
 
-__all__ = ["Packed", "finish_sections", "pack_section"]
+__all__ = ["Packed", "Packer", "finish_sections", "pack_section"]
 
 _LEAST_MEMBER_BYTES: Final = 1 << 12
 """Of 4 KiB lines are compressed to a tenth, of 1 KiB to a fifth."""
 
 _PIECE_BYTES: Final = 200
 """What a piece takes beside its bytes: a name, and a place in a dict."""
+
+_GROUP_BYTES: Final = 200
+_TEXT_BYTES: Final = 300
+_PART_BYTES: Final = 6
+"""What a group takes beside its key where texts are kept, what a text takes beside its bytes, and each part of one."""
+
+
+class _Parts(NamedTuple):
+    """Of what a family's text in a section is put together: the places of its groups, and how much is of each."""
+
+    places: array[int]
+    lengths: array[int]
+
+
+_NO_PARTS: Final = _Parts(array("H"), array("I"))
 
 _TIMES: Final = (
     FamilyView(PUSH_FAILURE_TIME, MetricType.GAUGE, PUSH_FAILURE_TIME_HELP, ()),
@@ -43,7 +59,11 @@ class Packed:
         mark: As in `Section`.
         pieces: What the families come to, by name.
         plain_bytes: How much of it is not compressed.
-        held_bytes: How much memory all of it takes, about.
+        held_bytes: How much memory all of it takes, about, but for what is below.
+        stamps: As in `Section`; none where texts are not kept.
+        parts: The same, for each of the pieces, all of which then have their text.
+        text_bytes: How much memory the texts take, with stamps and parts; 0 where they are not kept.
+        turn: The largest is of what was read last.
     """
 
     first: str
@@ -51,27 +71,138 @@ class Packed:
     pieces: Mapping[str, Member | bytes]
     plain_bytes: int
     held_bytes: int
+    stamps: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, _Parts] = field(default_factory=dict)
+    text_bytes: int = 0
+    turn: int = 0
+
+    def known(self) -> Known:
+        """Return what the store is to know of it."""
+        return Known(self.first, self.mark, self.stamps)
+
+    def without_texts(self) -> Packed:
+        """Return what is left of it where there is no room for texts."""
+        pieces = {name: one if isinstance(one, bytes) else one._replace(text=None) for name, one in self.pieces.items()}
+        return replace(self, pieces=pieces, stamps={}, parts={}, text_bytes=0)
 
 
-def pack_section(section: Section, packing: ContentEncoding) -> Packed:
+class Packer:
+    """Packs what one scrape reads.
+
+    Args:
+        known: The sections that are kept.
+        packing: ``gzip`` or ``zstd``.
+        text_bytes: How much memory texts may take; of the sections that were read last they are kept.
+    """
+
+    def __init__(self, known: Sequence[Packed], packing: ContentEncoding, *, text_bytes: int) -> None:
+        self._known = known
+        self._packing = packing
+        self._text_bytes = self._room = text_bytes
+        self._turn = 1 + max((one.turn for one in known), default=0)
+
+    def known(self) -> Sequence[Known]:
+        """Return what the store is to know."""
+        return [one.known() for one in self._known]
+
+    def take(self, section: Section) -> Packed:
+        """Pack what the store has read."""
+        old = None if section.amends is None else self._known[section.amends]
+        packed = pack_section(section, self._packing, old, text_bytes=self._room)
+        self._room -= packed.text_bytes
+        return replace(packed, turn=self._turn)
+
+    def all(self, found: Sequence[int | Packed]) -> Sequence[Packed]:
+        """Return all sections, of which those that were read first have lost their texts if there are too many."""
+        sections = [self._known[one] if isinstance(one, int) else one for one in found]
+        room = self._text_bytes
+        if sum(one.text_bytes for one in sections) > room:
+            for at in sorted(range(len(sections)), key=lambda at: -sections[at].turn):
+                if sections[at].text_bytes > room:
+                    sections[at] = sections[at].without_texts()
+                room -= sections[at].text_bytes
+        return sections
+
+
+def pack_section(
+    section: Section, packing: ContentEncoding, old: Packed | None = None, *, text_bytes: int = 0
+) -> Packed:
     """Compress a section that was read.
 
     Args:
         section: What the store has read.
         packing: ``gzip`` or ``zstd``.
+        old: What the section amends; None if all of it was read.
+        text_bytes: How much memory its texts may take; if they take more they are not kept.
     """
-    times = {view.name: b"".join(view.bodies) for view in time_families(section.groups, Form.TEXT)}
+    times = {
+        view.name: list(zip(section.places, view.bodies, strict=True))
+        for view in time_families(section.groups, Form.TEXT)
+    }
+    bodies = {**section.bodies, **times}
+    if old is None:
+        texts = {name: b"".join([body for _, body in parts]) for name, parts in bodies.items()}
+        parts = {}
+        takes = _texts_bytes(section.stamps, texts, sum(map(len, bodies.values())))
+        if takes <= text_bytes:
+            parts = {
+                name: _Parts(array("H", [place for place, _ in found]), array("I", [len(body) for _, body in found]))
+                for name, found in bodies.items()
+            }
+    else:
+        texts, parts = _amended(old, section.places, bodies)
+        takes = _texts_bytes(section.stamps, texts, sum(len(one.places) for one in parts.values()))
     pieces: dict[str, Member | bytes] = {}
     plain_bytes = held_bytes = 0
-    for name, body in (*section.bodies.items(), *times.items()):
-        if len(body) >= _LEAST_MEMBER_BYTES and name not in OWN:
-            pieces[name] = member = compression.pack_one(body, packing)
-            held_bytes += _PIECE_BYTES + len(member.data)
-        elif body:
+    for name, body in texts.items():
+        known = None if old is None else old.pieces.get(name)
+        if len(body) < _LEAST_MEMBER_BYTES or name in OWN:
             pieces[name] = body
             plain_bytes += len(body)
             held_bytes += _PIECE_BYTES + len(body)
-    return Packed(section.first, section.mark, pieces, plain_bytes, held_bytes)
+        else:
+            if isinstance(known, Member) and known.text == body:
+                member = known
+            else:
+                member = compression.pack_one(body, packing, keep_text=bool(parts))
+            pieces[name] = member
+            held_bytes += _PIECE_BYTES + len(member.data)
+    packed = Packed(
+        section.first, section.mark, pieces, plain_bytes, held_bytes, section.stamps if parts else {}, parts, takes
+    )
+    return packed if parts and takes <= text_bytes else packed.without_texts()
+
+
+def _texts_bytes(stamps: Mapping[str, int], texts: Mapping[str, bytes], parts: int) -> int:
+    """Return how much memory texts take with what tells their parts, about."""
+    keys = sum(map(len, stamps)) + _GROUP_BYTES * len(stamps)
+    return keys + sum(map(len, texts.values())) + _TEXT_BYTES * len(texts) + _PART_BYTES * parts
+
+
+def _amended(
+    old: Packed, places: Sequence[int], bodies: Mapping[str, Sequence[tuple[int, bytes]]]
+) -> tuple[dict[str, bytes], dict[str, _Parts]]:
+    """Put what was read of the groups of some places into the texts of a section; families without text go."""
+    texts: dict[str, bytes] = {}
+    parts: dict[str, _Parts] = {}
+    none = dict.fromkeys(places, b"")
+    for name in old.parts.keys() | bodies.keys():
+        piece = old.pieces.get(name, b"")
+        whole_text = bytearray((piece if isinstance(piece, bytes) else piece.text) or b"")
+        there, lengths = (one[:] for one in old.parts.get(name, _NO_PARTS))
+        for place, body in (none | dict(bodies.get(name, ()))).items():
+            at = bisect_left(there, place)
+            begin = sum(lengths[:at])
+            if at < len(there) and there[at] == place:
+                del whole_text[begin : begin + lengths[at]], there[at], lengths[at]
+            if body:
+                whole_text[begin:begin] = body
+                there.insert(at, place)
+                lengths.insert(at, len(body))
+        if whole_text:
+            texts[name] = bytes(whole_text)
+            parts[name] = _Parts(there, lengths)
+    return texts, parts
 
 
 def finish_sections(
@@ -85,6 +216,7 @@ def finish_sections(
         sections: All sections, those that are as they were among them.
         packing: How they are packed.
     """
+    keep_text = all(one.parts or not one.pieces for one in sections)
     runs: dict[int, list[FamilyView]] = {}
     beside: dict[str, FamilyView] = {}
     for view in sorted((*found.families, *_TIMES), key=lambda view: view.name):
@@ -94,7 +226,7 @@ def finish_sections(
             beside[view.name] = view._replace(bodies=[b"".join(bodies)])
     return whole(
         asked,
-        {at: members for at, run in runs.items() if (members := list(_members(run, sections, packing)))},
+        {at: members for at, run in runs.items() if (members := _members(run, sections, packing, keep_text))},
         beside,
         families=found.families,
         many_helps=found.many_helps,
@@ -103,8 +235,11 @@ def finish_sections(
     )
 
 
-def _members(run: Sequence[FamilyView], sections: Sequence[Packed], packing: ContentEncoding) -> Iterator[Member]:
-    """Yield families that follow one another; what is not compressed is compressed together."""
+def _members(
+    run: Sequence[FamilyView], sections: Sequence[Packed], packing: ContentEncoding, keep_text: bool
+) -> list[Member]:
+    """Return families that follow one another; what is not compressed is compressed together."""
+    members: list[Member] = []
     pending: list[bytes] = []
     for view in run:
         headed = False
@@ -115,12 +250,10 @@ def _members(run: Sequence[FamilyView], sections: Sequence[Packed], packing: Con
             if isinstance(piece, bytes):
                 pending.append(piece)
                 continue
-            if pending:
-                yield from compression.pack(pending, packing)
-                pending = []
-            yield piece
-    if pending:
-        yield from compression.pack(pending, packing)
+            members += compression.pack(pending, packing, keep_text=keep_text)
+            members.append(piece)
+            pending = []
+    return members + compression.pack(pending, packing, keep_text=keep_text)
 
 
 def _pieces(name: str, sections: Sequence[Packed]) -> Iterator[Member | bytes]:

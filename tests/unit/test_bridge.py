@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pushgateway import bridge as bridge_module
-from pushgateway.bridge import Bridge, Lane, choose_lane, make_environ
+from pushgateway.bridge import Bridge, Lane, Parts, choose_lane, make_environ
 from pushgateway.config import Limits
 from pushgateway.errors import LongWorkError, UnflushedError, WouldBlockError
 from pushgateway.guard import Verdict
@@ -625,6 +625,30 @@ def test_the_memory_of_large_bodies_is_given_back(monkeypatch: pytest.MonkeyPatc
 
     with bridged(lambda _: bytes(5 << 20)) as bridge:
         run(talk(bridge))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "with_length", "in_parts"),
+    [((200_000, 100_000), True, True), ((300_000,), True, False), ((9, 9), True, False), ((300_000, 9), False, False)],
+)
+def test_a_large_body_in_parts_is_not_put_together(sizes: Sequence[int], *, with_length: bool, in_parts: bool) -> None:
+    """It goes on as it is, all of it as one body; but small ones, and those that the server has to cut into chunks."""
+    parts = [bytes([65 + at]) * size for at, size in enumerate(sizes)]
+
+    def app(_: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", str(sum(sizes)))] if with_length else [])
+        return parts
+
+    async def talk(bridge: Bridge) -> Any:
+        return (await ask(bridge, "GET", b"/metrics", pieces=[b""])).messages[1:]
+
+    bridge = Bridge(app, limits=LIMITS, threads=1, inline_store=True)
+    (message,) = run(talk(bridge))
+    bridge.close()
+    body = message["body"]
+    assert len(body) == sum(sizes)
+    assert isinstance(body, Parts) is in_parts
+    assert (b"".join(body.parts) if isinstance(body, Parts) else body) == b"".join(parts)
 
 
 def test_a_client_that_does_not_read_gets_no_next_response_made() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from uvicorn import Config as UvicornConfig
 from uvicorn.server import ServerState
 
+from pushgateway.bridge import Parts
 from pushgateway.config import Limits
 from pushgateway.server.protocol import Connection, Connections
 from pushgateway.web.answers import Refused
@@ -80,6 +81,7 @@ class Side:
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     reported: list[Refused] = field(default_factory=list)
     now: float = 0.0
+    body: bytes | Parts = b""
 
     def __post_init__(self) -> None:
         self.state = ServerState()
@@ -98,8 +100,10 @@ class Side:
                 break
         await self.hold.wait()
         self.requests.append((scope["method"], scope["raw_path"], body))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(self.body))]}
+        )
+        await send({"type": "http.response.body", "body": self.body})
 
     def limits_met(self) -> list[object]:
         """The limits for which something was refused or ended."""
@@ -280,6 +284,24 @@ def test_empty_lines_do_not_keep_a_connection_open() -> None:
         assert transport.closed
 
     drive(talk)
+
+
+def test_a_body_in_parts_follows_its_head() -> None:
+    """What the bridge has not put together is sent in order, behind the head, for each request of a connection."""
+
+    async def talk(side: Side) -> None:
+        connection, transport = side.connect()
+        for _ in range(2):
+            transport.written = b""
+            connection.data_received(HEALTH)
+            await settle()
+            head, _, body = transport.written.partition(b"\r\n\r\n")
+            assert (b"content-length: 5" in head, body) == (True, b"abcde")
+        connection.data_received(HEALTH.replace(b"GET", b"HEAD"))
+        await settle()
+        assert transport.written.endswith(b"\r\n\r\n")
+
+    drive(talk, body=Parts([b"ab", b"", b"cde"]))
 
 
 def test_stalled_reader() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pushgateway.errors import InconsistentPushError
 from pushgateway.limits import Limits
-from pushgateway.model import Change, Delete, Form, MetricType, Refusal, Section, Wipe
+from pushgateway.model import Change, Delete, Form, Known, MetricType, Refusal, Section, Wipe
 from pushgateway.storage import StatusBoard, Store, Ticket, open_store, prepare_store, sqlite_sections
 from tests.contract.values import family, key, push
 
@@ -34,17 +34,23 @@ def open_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 
 class Reader:
-    """Reads a store again and again, as a worker does, and notes what it has had to read."""
+    """Reads a store again and again, as a worker does, and notes what it has had to read.
 
-    def __init__(self, store: Store) -> None:
+    With `amending` it tells the store all that it knows, so that it need not be given what has not changed.
+    """
+
+    def __init__(self, store: Store, *, amending: bool = False) -> None:
         self.store = store
+        self.amending = amending
         self.sections: list[Section] = []
         self.read: list[str] = []
+        self.groups: list[str] = []
 
     def look(self) -> bool:
         """Read what has changed, and compare all with what the store tells otherwise; False if it has no sections."""
-        self.read = []
-        found = self.store.sections([(one.first, one.mark) for one in self.sections], self._take)
+        self.read, self.groups = [], []
+        known = [Known(one.first, one.mark, one.stamps if self.amending else {}) for one in self.sections]
+        found = self.store.sections(known, self._take)
         snapshot = self.store.families(Form.TEXT, legacy_only=True)
         if found is None:
             assert snapshot.contested
@@ -53,14 +59,30 @@ class Reader:
         assert [group for one in self.sections for group in one.groups] == snapshot.groups
         assert found.many_helps == snapshot.many_helps
         assert [view._replace(bodies=b"".join(view.bodies)) for view in snapshot.families] == [
-            view._replace(bodies=b"".join(one.bodies.get(view.name, b"") for one in self.sections))
+            view._replace(bodies=b"".join(body for one in self.sections for _, body in one.bodies.get(view.name, ())))
             for view in found.families
         ]
         return True
 
     def _take(self, section: Section) -> Section:
         self.read.append(section.first)
-        return section
+        self.groups += [group.key for group in section.groups]
+        return section if section.amends is None else amended(self.sections[section.amends], section)
+
+
+def amended(old: Section, new: Section) -> Section:
+    """Put what was read of a section into what was known of it."""
+    groups = list(old.groups)
+    for place, group in zip(new.places, new.groups, strict=True):
+        groups[place] = group
+    bodies = {
+        name: sorted(
+            [one for one in old.bodies.get(name, ()) if one[0] not in new.places] + list(new.bodies.get(name, ()))
+        )
+        for name in old.bodies.keys() | new.bodies.keys()
+    }
+    assert list(new.stamps) == [group.key for group in groups]
+    return new._replace(groups=groups, places=range(len(groups)), bodies=bodies, amends=None)
 
 
 def pushed(number: int, at: float = 1.0, name: str = "x") -> Change:
@@ -68,9 +90,10 @@ def pushed(number: int, at: float = 1.0, name: str = "x") -> Change:
     return push(group, family(name, group=group, value=str(at)), at=at, replace=False)
 
 
-def test_only_changed_sections_are_read(open_one: Callable[[], Store]) -> None:
+@pytest.mark.parametrize("amending", [False, True])
+def test_only_changed_sections_are_read(open_one: Callable[[], Store], *, amending: bool) -> None:
     """All are read at first, then the one of a group that was pushed, refused, added or removed, and no other."""
-    reader, writer = Reader(open_one()), open_one()
+    reader, writer = Reader(open_one(), amending=amending), open_one()
     for number in range(10, 19):
         writer.apply(pushed(number), Ticket())
     assert reader.look()
@@ -89,6 +112,29 @@ def test_only_changed_sections_are_read(open_one: Callable[[], Store]) -> None:
         writer.apply(change, Ticket())
         assert reader.look()
         assert reader.read == [firsts[section]]
+
+
+def test_of_a_section_that_is_known_only_changed_groups_are_read(
+    open_one: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as its groups are the same, and no more than half of them have changed."""
+    monkeypatch.setattr(sqlite_sections, "_GROUPS_IN_SECTION", 4)
+    reader = Reader(open_one(), amending=True)
+    for number in range(10, 14):
+        reader.store.apply(pushed(number), None)
+    assert reader.look()
+    for changes, read in (
+        ([pushed(12, 2.0)], [12]),
+        ([pushed(13, 2.0, "y"), Refusal(key("a", n="10"), 3.0, b"{}", "why")], [10, 13]),
+        ([pushed(number, 3.0) for number in (10, 11, 12)], [10, 11, 12, 13]),
+        ([pushed(14)], [10, 11, 12, 13, 14]),
+        ([Delete(key("a", n="11"))], [10, 12, 13, 14]),
+        ([Delete(key("a", n="12")), pushed(12)], [12]),
+    ):
+        for change in changes:
+            reader.store.apply(change, None)
+        assert reader.look()
+        assert reader.groups == [key("a", n=str(number)).key for number in read]
 
 
 def test_a_section_that_has_grown_is_divided(open_one: Callable[[], Store]) -> None:
@@ -137,12 +183,12 @@ def test_sections_are_what_is_stored(open_one: Callable[[], Store], histories: l
     """Whatever is stored between two looks, what was kept and what is read are together what the store holds."""
     writer = open_one()
     writer.apply(Wipe(), None)
-    readers = [Reader(writer), Reader(open_one())]
+    readers = [Reader(writer, amending=True), Reader(open_one()), Reader(open_one(), amending=True)]
     for at, history in enumerate(histories):
         for change in history:
             with suppress(InconsistentPushError):
                 writer.apply(change, None)
-        for reader in readers[: 1 + at % 2]:
+        for reader in readers[at % 3 :]:
             assert reader.look()
     for reader in readers:
         reader.store.close()

@@ -24,7 +24,7 @@ from pushgateway.model import (
     GroupPage,
     GroupQuery,
     GroupSummary,
-    Mark,
+    Known,
     Push,
     Refusal,
     Section,
@@ -106,7 +106,7 @@ class MemoryStore:
             views.append(FamilyView(name, found[0].type, found[0].help, bodies, found[0].unit))
         return Snapshot(views, [one.group for one in self.groups()], self.contested, self.many_helps)
 
-    def sections(self, known: Sequence[tuple[str, Mark]], take: Callable[[Section], Any]) -> None:
+    def sections(self, known: Sequence[Known], take: Callable[[Section], Any]) -> None:
         """Have none; tests of sections use the real store."""
         self.ping()
 

@@ -17,6 +17,7 @@ from pushgateway.model import (
     Form,
     Group,
     GroupingKey,
+    Known,
     MetricFamily,
     MetricType,
     Sample,
@@ -331,8 +332,10 @@ def test_sections_that_are_too_large_are_not_kept(plain_bytes: int, held_bytes: 
 def test_sections_tell_what_they_take() -> None:
     """Large pieces count as they are compressed, small ones as they are."""
     groups = [Group('[["job","a"]]', b'{instance="",job="a"}', 1.0, 0.0, "", legacy=True)]
-    section = Section("", (1, 1), groups, {"x": b'x{instance="",job="a"} 1\n' * 1000, "y": b"y 1\n"})
+    bodies = {"x": [(0, b'x{instance="",job="a"} 1\n' * 1000)], "y": [(0, b"y 1\n")]}
+    section = Section("", (1, 1), {groups[0].key: 7}, groups, [0], bodies)
     packed = pack_section(section, "gzip")
+    assert (packed.text_bytes, packed.known()) == (0, Known("", (1, 1)))
     sizes = [len(one if isinstance(one, bytes) else one.data) for one in packed.pieces.values()]
     assert sum(sizes) < packed.held_bytes < sum(sizes) + 1000
 

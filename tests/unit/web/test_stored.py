@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pushgateway.formats import ContentEncoding
+from pushgateway.formats.compression import decompress
 from pushgateway.storage import StatusBoard, Store, open_store, prepare_store, sqlite_sections
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import sections
@@ -148,31 +150,41 @@ ACCEPTS = (
 
 @pytest.fixture
 def small_sections(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
-    """Make applications whose store has one to two groups in a section, and which compress the smallest pieces."""
-    monkeypatch.setattr(sqlite_sections, "_GROUPS_IN_SECTION", 1)
+    """Make applications whose store has two to four groups in a section, and which compress the smallest pieces."""
+    monkeypatch.setattr(sqlite_sections, "_GROUPS_IN_SECTION", 2)
     monkeypatch.setattr(sections, "_LEAST_MEMBER_BYTES", 40)
     return make_site
 
 
-def stored_part(site: Site, accept: str) -> list[str]:
+ENCODINGS: list[ContentEncoding] = ["identity", "gzip", "zstd"]
+
+
+def stored_part(site: Site, accept: str, encoding: ContentEncoding = "identity") -> list[str]:
     """What a scrape shows, as people read it, but for the gateway's own families."""
-    text = site.get("/metrics", headers={"Accept": accept}).text
+    response = site.get("/metrics", headers={"Accept": accept, "Accept-Encoding": encoding})
+    text = decompress(response.data, encoding, limit_bytes=1 << 20).decode()
     own = re.compile(r"(# \w+ |name: \")?(process|pushgateway)_")
     return [line for line in text.splitlines() if not own.match(line) or "job" in line]
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.booleans()), max_size=8))
-def test_no_scrape_is_stale(small_sections: Callable[..., Site], history: list[tuple[str, bool]]) -> None:
+@given(
+    history=st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.booleans(), st.sampled_from(ENCODINGS)), max_size=8),
+    text_bytes=st.sampled_from([0, 1500, 1 << 20]),
+)
+def test_no_scrape_is_stale(
+    small_sections: Callable[..., Site], history: list[tuple[str, bool, ContentEncoding]], text_bytes: int
+) -> None:
     """Whatever two workers do, each of them shows at once, in every format, what one that keeps nothing would show."""
     workers = [small_sections(enable_admin_api=True, enable_openmetrics=True) for _ in range(2)]
+    workers[1].app.services.kept.most_text_bytes = text_bytes
     STEPS["wipe"](workers[0])
-    for at, (step, second) in enumerate(history):
+    for at, (step, second, encoding) in enumerate(history):
         workers[second].now = 1_700_000_000 + at // 2
         STEPS[step](workers[second])
         fresh = small_sections(enable_openmetrics=True)
         for accept in ACCEPTS:
             expected = stored_part(fresh, accept)
-            assert [stored_part(worker, accept) for worker in workers] == [expected, expected]
+            assert [stored_part(worker, accept, encoding) for worker in workers] == [expected, expected]
         tags = {site.get("/metrics").headers["ETag"] for site in (*workers, fresh)}
         assert len(tags) == 1

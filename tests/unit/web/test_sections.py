@@ -1,0 +1,100 @@
+"""What a worker keeps of sections, and how what has changed comes into it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushgateway.formats.compression import Member, unpack
+from pushgateway.model import Group, Known, Section
+from pushgateway.web import sections
+from pushgateway.web.sections import Packed, Packer, pack_section
+
+PLENTY = 1 << 20
+
+Families = Mapping[str, bytes]
+"""The bodies of one group by the names of families."""
+
+
+def group(place: int, at: float) -> Group:
+    return Group(f'[["job","{place}"]]', b'{instance="",job="%d"}' % place, at, 0.0, "", legacy=True)
+
+
+def section(contents: Sequence[tuple[Families, int]], *, old: Sequence[tuple[Families, int]] | None = None) -> Section:
+    """Make a section of what its groups hold and when they were pushed; or one that tells what differs from `old`."""
+    groups = [group(place, at) for place, (_, at) in enumerate(contents)]
+    places = [place for place, one in enumerate(contents) if old is None or old[place] != one]
+    bodies: dict[str, list[tuple[int, bytes]]] = {}
+    for place in places:
+        for name, body in contents[place][0].items():
+            bodies.setdefault(name, []).append((place, body))
+    stamps = {one.key: at for one, (_, at) in zip(groups, contents, strict=True)}
+    amends = None if old is None else 0
+    return Section("", (len(groups), 1), stamps, [groups[place] for place in places], places, bodies, amends)
+
+
+def texts(packed: Packed) -> dict[str, bytes]:
+    return {name: one if isinstance(one, bytes) else unpack(one) for name, one in packed.pieces.items()}
+
+
+BODIES = st.dictionaries(st.sampled_from(["a", "b", "process_open_fds"]), st.sampled_from([b"a 1\n", b"bb 2\n" * 9]))
+CONTENTS = st.tuples(BODIES, st.integers(1, 3))
+
+
+@given(st.integers(1, 6).flatmap(lambda n: st.lists(st.lists(CONTENTS, min_size=n, max_size=n), min_size=1)))
+def test_what_is_amended_is_what_would_be_read(states: list[list[tuple[Families, int]]]) -> None:
+    """Whatever groups change, lose or get, what was kept with what was read is what all of it comes to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sections, "_LEAST_MEMBER_BYTES", 40)
+        packed = pack_section(section(states[0]), "gzip", text_bytes=PLENTY)
+        for old, new in itertools.pairwise(states):
+            packed = pack_section(section(new, old=old), "gzip", packed, text_bytes=PLENTY)
+            whole = pack_section(section(new), "gzip", text_bytes=PLENTY)
+            assert packed == whole
+            assert texts(packed.without_texts()) == texts(whole)
+
+
+def test_what_has_not_changed_is_not_compressed_again() -> None:
+    """A family that is the same after a push keeps its member."""
+    before = [({"x": b"x 1\n" * 2000, "y": b"y 1\n" * 2000}, 1)] * 2
+    after = [before[0], ({"x": b"x 1\n" * 2000, "y": b"y 2\n"}, 2)]
+    old = pack_section(section(before), "gzip", text_bytes=PLENTY)
+    new = pack_section(section(after, old=before), "gzip", old, text_bytes=PLENTY)
+    assert new.pieces["x"] is old.pieces["x"]
+    assert texts(new)["y"] == b"y 1\n" * 2000 + b"y 2\n"
+
+
+def test_texts_are_kept_within_their_room() -> None:
+    """A section whose texts take more than there is room for is kept compressed, and the store is told no stamps."""
+    whole = section([({"x": b"x 1\n" * 2000}, 1)])
+    kept = pack_section(whole, "gzip", text_bytes=PLENTY)
+    piece = kept.pieces["x"]
+    assert isinstance(piece, Member)
+    assert (piece.text, kept.known().stamps) == (b"x 1\n" * 2000, whole.stamps)
+    assert kept.text_bytes > 8000
+    assert pack_section(whole, "gzip", text_bytes=kept.text_bytes) == kept
+    bare = pack_section(whole, "gzip", text_bytes=kept.text_bytes - 1)
+    assert bare == kept.without_texts()
+    assert (bare.text_bytes, bare.held_bytes, bare.known()) == (0, kept.held_bytes, Known("", (1, 1)))
+    assert texts(bare) == texts(kept)
+    assert not [one for one in bare.pieces.values() if isinstance(one, Member) and one.text is not None]
+
+
+def test_texts_of_what_was_read_last_are_kept() -> None:
+    """What a scrape reads has the first claim on the room, then what the scrapes before it have read."""
+    whole = section([({"x": b"x 1\n" * 2000}, 1)])
+    one = pack_section(whole, "gzip", text_bytes=PLENTY)
+    known = [replace(one, turn=turn) for turn in (3, 1, 2)]
+    packer = Packer(known, "gzip", text_bytes=3 * one.text_bytes)
+    fresh = packer.take(whole)
+    assert fresh == replace(one, turn=4)
+    assert [bool(each.text_bytes) for each in packer.all([0, 1, 2, fresh])] == [True, False, True, True]
+    full = Packer(known, "gzip", text_bytes=2 * one.text_bytes)
+    read = [full.take(whole) for _ in range(3)]
+    assert [bool(each.text_bytes) for each in read] == [True, True, False]
+    assert [bool(each.text_bytes) for each in full.all([0, *read])] == [False, True, True, False]

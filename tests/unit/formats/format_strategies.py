@@ -94,7 +94,7 @@ def histograms_counted_in(draw: st.DrawFn, counts: st.SearchStrategy[float], *, 
     examples = tuple(draw(st.none() | exemplars) for _ in buckets)
     native = draw(st.none() | native_histograms(counts, floats=floats))
     # A native histogram in floats that counts nothing is none of floats.
-    least = 0.5 if floats and native is not None else 0
+    least = 0 if not floats else 0.0 if native is None else 0.5
     return Histogram(
         draw(label_sets.map(without_bounds)),
         buckets,

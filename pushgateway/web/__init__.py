@@ -7,6 +7,7 @@ routing) is one Blueprint `bp`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final
@@ -23,13 +24,13 @@ from pushgateway.memory import LargeTurns
 from pushgateway.recurring import Recurring
 from pushgateway.storage.base import Store
 from pushgateway.telemetry import Telemetry
-from pushgateway.web import api, body, lifecycle, openapi, push, responses, scrape, ui
+from pushgateway.web import api, body, lifecycle, push, responses, scrape, ui
 from pushgateway.web.answers import Refused
 from pushgateway.web.diagnosis import Diagnosis
 from pushgateway.web.environ import PUSHES, GroupingKeys, seconds_since_begin
 from pushgateway.web.handlers import Services
 from pushgateway.web.kept import Kept
-from pushgateway.web.routing import Adapter, Table
+from pushgateway.web.routing import Adapter, Route, Table
 
 __all__ = ["Gateway", "create_app"]
 
@@ -118,7 +119,7 @@ def create_app(
         keys=GroupingKeys(config),
         recurring=_recurring(config, telemetry),
         diagnosis=app.diagnosis,
-        openapi=openapi.render(config),
+        openapi=functools.cache(functools.partial(_describe, config)),
         web_config_problem=web_config_problem,
     )
     for module in (push, scrape, api, lifecycle, ui):
@@ -145,6 +146,9 @@ class Gateway(Flask):
     """
 
     response_class = responses.Answer
+    url_rule_class = Route
+    # Without folding constants: compiling the templates of a page, when it is first asked for, takes a tenth less.
+    jinja_options = {"optimized": False}  # noqa: RUF012 - Flask's own is a plain class attribute, too
     services: Services
     table: Table
     telemetry: Telemetry
@@ -249,6 +253,13 @@ class Gateway(Flask):
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log what nobody foresaw."""
         self.diagnosis.note_unexpected(request.environ, exc_info)
+
+
+def _describe(config: Config) -> bytes:
+    # Not at the top: nobody asks most gateways, and they would start 6 ms later.
+    from pushgateway.web import openapi  # noqa: PLC0415
+
+    return openapi.render(config)
 
 
 def _recurring(config: Config, telemetry: Telemetry) -> Recurring | None:

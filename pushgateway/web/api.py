@@ -116,7 +116,7 @@ def activity() -> Response:
 @bp.get("/api/v1/openapi.json", provide_automatic_options=False)
 def openapi() -> Response:
     """Tell how this API is described."""
-    return _json(services().openapi)
+    return _json(services().openapi())
 
 
 def _limit() -> int:

@@ -41,7 +41,7 @@ class Services:
         keys: The groups of paths.
         recurring: Prepares the pushes whose shape it knows; None where settings leave it out.
         diagnosis: Is told what becomes of requests.
-        openapi: The description of the API, finished.
+        openapi: Returns the description of the API.
         web_config_problem: Why the web configuration, as its files are now, cannot be used; "" if it can.
     """
 
@@ -57,7 +57,7 @@ class Services:
     keys: GroupingKeys
     recurring: Recurring | None
     diagnosis: Diagnosis
-    openapi: bytes
+    openapi: Callable[[], bytes]
     web_config_problem: Callable[[], str]
 
     def apply(self, change: Change, environ: Environ) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from werkzeug.exceptions import BadRequest, MethodNotAllowed, NotFound
 from werkzeug.routing import MapAdapter, RequestRedirect, Rule
 
-__all__ = ["Adapter", "Table"]
+__all__ = ["Adapter", "Route", "Table"]
 
 Methods: TypeAlias = dict[str, Rule]
 
@@ -94,6 +94,13 @@ class Table:
             if self._readable.get(candidate, path) != path:
                 return self._readable[candidate]
         return None
+
+
+class Route(Rule):
+    """A rule for a `Table`, of which werkzeug's map compiles nothing."""
+
+    def compile(self) -> None:
+        """Do nothing: what matches and builds URLs takes 0.3 ms a rule to make, and nobody asks it."""
 
 
 class Adapter(MapAdapter):

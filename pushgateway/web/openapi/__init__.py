@@ -62,5 +62,5 @@ def document(config: Config) -> Json:
 
 
 def render(config: Config) -> bytes:
-    """Return the body of ``/api/v1/openapi.json``."""
+    """Return the body of ``/api/v1/openapi.json``, which stays the same while the gateway runs."""
     return json.dumps(document(config), ensure_ascii=False, separators=(",", ":")).encode()

@@ -23,7 +23,6 @@ _TYPES: Final = {
 """By extension, as the original; not from the machine's own table, which differs from one to the next."""
 
 
-@bp.get("/static/<path:rest>")
 def static() -> Response:
     """Answer with a file of the pages."""
     path = request.environ["pushgateway.path"].removeprefix("/static/")

@@ -13,7 +13,7 @@ from pushgateway.display.advice import Advice, advice
 from pushgateway.failures import CAPACITY, Failure
 from pushgateway.model import GroupingKey, Labels
 from pushgateway.web.handlers import services
-from pushgateway.web.ui.frame import bp, group_path, page
+from pushgateway.web.ui.frame import group_path, page
 
 __all__ = ["failures"]
 
@@ -45,7 +45,6 @@ class _Row:
     advice: Advice
 
 
-@bp.get("/failures")
 def failures() -> Response:
     """Show what was refused lately, newest first, and what is refused again and again once."""
     at_hand = services()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -116,13 +117,17 @@ _FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "duration": wording.duration,
     "excerpt": texts.excerpt,
     "moment": wording.moment,
+    "percent": wording.percent,
     "plural": wording.plural,
+    "quantile_name": wording.quantile_name,
     "readable": wording.readable,
     "with_code": wording.with_code,
 }
 
 for _name, _filter in _FILTERS.items():
     bp.add_app_template_filter(_filter, _name)
+bp.add_app_template_test(math.isinf, "infinite")
+bp.add_app_template_test(wording.is_moment, "moment")
 
 
 @bp.app_context_processor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,7 +14,6 @@ from pushgateway import grouping
 from pushgateway.display import jobs
 from pushgateway.display.curl import group_commands
 from pushgateway.display.families import FamilyView, Label, view_family
-from pushgateway.display.quantities import Quantity, as_moment, exact, readable
 from pushgateway.display.raw import begin_exposition
 from pushgateway.display.texts import excerpt, visible
 from pushgateway.errors import GroupingKeyError, LimitError, RequestError
@@ -25,7 +23,7 @@ from pushgateway.rules import group_labels
 from pushgateway.web.handlers import Services, services
 from pushgateway.web.queries import stale_seconds
 from pushgateway.web.stored import find_group
-from pushgateway.web.ui.frame import base_url, bp, page
+from pushgateway.web.ui.frame import base_url, page
 from pushgateway.web.ui.groups import form_value
 
 __all__ = ["group"]
@@ -72,8 +70,6 @@ class _Part:
     matching: int
 
 
-@bp.get("/groups/job/<path:rest>")
-@bp.get("/groups/job@base64/<path:rest>")
 def group() -> Response:
     """Show a group, ``?page=2`` of its families, those found by ``?find=duration``, or all of ``?family=NAME``."""
     at_hand = services()
@@ -116,25 +112,6 @@ def group() -> Response:
         raw=begin_exposition(part.blocks, most=_RAW_CHARACTERS),
         commands=commands,
     )
-
-
-def _percent(share: float) -> str:
-    return readable(share, Quantity.RATIO)
-
-
-def _quantile_name(share: float) -> str:
-    """Write 0.99 as p99, and what is no share as it is."""
-    return f"p{100 * share:.6g}" if 0 <= share <= 1 else exact(share)
-
-
-def _is_moment(value: float) -> bool:
-    return as_moment(value) is not None
-
-
-bp.add_app_template_filter(_percent, "percent")
-bp.add_app_template_filter(_quantile_name, "quantile_name")
-bp.add_app_template_test(math.isinf, "infinite")
-bp.add_app_template_test(_is_moment, "moment")
 
 
 def _part(blocks: Sequence[FamilyBlock], *, family: str, find: str) -> _Part:

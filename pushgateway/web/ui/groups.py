@@ -24,10 +24,9 @@ from pushgateway.errors import RequestError, StoreError
 from pushgateway.model import Delete, GroupingKey, GroupPage, GroupSort, GroupState, GroupSummary, Labels
 from pushgateway.storage.base import Store, Ticket
 from pushgateway.values import go_duration, shown
-from pushgateway.web.environ import DELETES
 from pushgateway.web.handlers import Services, services
 from pushgateway.web.queries import DEFAULT_STALE, MOST_ROWS, asked_groups, stale_seconds
-from pushgateway.web.ui.frame import bp, group_path, page, see
+from pushgateway.web.ui.frame import group_path, page, see
 
 __all__ = ["delete", "form_value", "groups"]
 
@@ -75,7 +74,6 @@ class _Row:
     stale: bool
 
 
-@bp.get("/groups")
 def groups() -> Response:
     """Show the groups that are asked for, a page at a time."""
     at_hand, problem = services(), ""
@@ -105,7 +103,6 @@ def groups() -> Response:
     )
 
 
-@bp.post(DELETES)
 def delete() -> Response:
     """Name the groups that were chosen; with ``confirm=yes`` delete them, each in a change of its own."""
     keys = list(dict.fromkeys(_key(text) for text in request.form.getlist("group")))

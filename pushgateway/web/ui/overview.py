@@ -17,7 +17,7 @@ from pushgateway.model import GroupingKey, GroupPage, GroupQuery, GroupSort, Gro
 from pushgateway.web.handlers import services
 from pushgateway.web.queries import stale_seconds
 from pushgateway.web.ui import charts
-from pushgateway.web.ui.frame import base_url, bp, group_path, page
+from pushgateway.web.ui.frame import base_url, group_path, page
 
 __all__ = ["overview"]
 
@@ -56,7 +56,6 @@ class _Pusher:
     push: Pusher
 
 
-@bp.get("/")
 def overview() -> Response:
     """Show totals, the last hour, and the groups that somebody should know of; ``?stale=1h`` says what is too old."""
     at_hand = services()

@@ -19,7 +19,7 @@ from pushgateway.model import Totals, Wipe
 from pushgateway.values import bytes_text, go_duration, redact
 from pushgateway.web.handlers import services
 from pushgateway.web.ui import charts
-from pushgateway.web.ui.frame import bp, page, see
+from pushgateway.web.ui.frame import page, see
 
 __all__ = ["status", "wipe"]
 
@@ -61,13 +61,11 @@ class _Limit:
     percent: float
 
 
-@bp.get("/status")
 def status() -> Response:
     """Show what runs and where it keeps what it has, every limit and every flag."""
     return _page()
 
 
-@bp.post("/status/wipe")
 def wipe() -> Response:
     """Delete every group, if the words have been typed; else show the page again and say which."""
     if request.form.get("confirm", "").strip() != WIPE_WORDS:

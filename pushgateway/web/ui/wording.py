@@ -13,7 +13,18 @@ from markupsafe import Markup
 from pushgateway.display.quantities import Quantity, as_moment, exact
 from pushgateway.display.quantities import readable as readable_text
 
-__all__ = ["ago", "data_size", "duration", "moment", "plural", "readable", "with_code"]
+__all__ = [
+    "ago",
+    "data_size",
+    "duration",
+    "is_moment",
+    "moment",
+    "percent",
+    "plural",
+    "quantile_name",
+    "readable",
+    "with_code",
+]
 
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"))
 
@@ -53,6 +64,21 @@ def data_size(count: float) -> Markup:
 def readable(value: float, quantity: Quantity = Quantity.NUMBER) -> Markup:
     """Return a number in a few digits: `1 234`, `5.68 M`, `0.124`."""
     return _data(value, readable_text(value, quantity), exact(value))
+
+
+def percent(share: float) -> str:
+    """Return a share of 1 in percent."""
+    return readable_text(share, Quantity.RATIO)
+
+
+def quantile_name(share: float) -> str:
+    """Return 0.99 as p99, and what is no share as it is."""
+    return f"p{100 * share:.6g}" if 0 <= share <= 1 else exact(share)
+
+
+def is_moment(value: float) -> bool:
+    """Return whether a Unix time is one that a calendar has."""
+    return as_moment(value) is not None
 
 
 def plural(count: int, word: str, several: str = "") -> Markup:

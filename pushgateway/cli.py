@@ -20,7 +20,7 @@ from typing import Any, Final
 import click
 
 from pushgateway import __version__
-from pushgateway.commands import COMMANDS
+from pushgateway.commands import find_commands
 from pushgateway.commands.flags import given, setting_flag
 from pushgateway.config import OPTIONS, Config, load
 from pushgateway.errors import CommandError, ConfigError, PushgatewayError
@@ -86,7 +86,6 @@ def command(run: Callable[[Config], int]) -> click.Group:
         return 0
 
     return _Program(
-        commands=COMMANDS,
         callback=begin,
         invoke_without_command=True,
         subcommand_metavar="[COMMAND [ARGS]...]",
@@ -108,6 +107,12 @@ class _Program(click.Group):
             if ctx.invoked_subcommand is None:
                 raise
             raise CommandError("interrupted") from None
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return [found.name or "" for found in find_commands()]
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return next((found for found in find_commands() if found.name == cmd_name), None)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

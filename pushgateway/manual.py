@@ -27,13 +27,17 @@ def manual_page(context: click.Context) -> str:
     """
     group = context.command
     assert isinstance(group, click.Group)  # noqa: S101 - the program is one
-    name = group.name or context.info_name or ""
+    program = group.name or context.info_name or ""
     flags = [record for param in group.get_params(context) if (record := param.get_help_record(context))]
-    commands = [(command, group.commands[command].get_short_help_str(limit=200)) for command in sorted(group.commands)]
-    bold = f"\\fB{_text(name)}\\fR"
+    commands = [
+        (name, command.get_short_help_str(limit=200))
+        for name in group.list_commands(context)
+        if (command := group.get_command(context, name))
+    ]
+    bold = f"\\fB{_text(program)}\\fR"
     lines = [
-        f'.TH "{name.upper()}" "1" "" "{name} {__version__}" ""',
-        *_section("NAME", f"{_text(name)} \\- {_text(group.help or '')}"),
+        f'.TH "{program.upper()}" "1" "" "{program} {__version__}" ""',
+        *_section("NAME", f"{_text(program)} \\- {_text(group.help or '')}"),
         *_section("SYNOPSIS", f"{bold} [\\fIFLAG\\fR]...", ".br", f"{bold} \\fICOMMAND\\fR [\\fIARG\\fR]..."),
         *_section("DESCRIPTION", _text(group.help or ""), ".PP", _text(group.epilog or "")),
         *_section("OPTIONS", *_entries(flags)),

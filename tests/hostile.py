@@ -20,9 +20,11 @@ import cramjam
 from google.protobuf import text_format
 from hypothesis import strategies as st
 
-from pushgateway.formats.protobuf import MetricFamilyMessage
 from pushgateway.formats.protobuf_encode import encode_varint
+from pushgateway.formats.protobuf_messages import family_class
 from tests.rows import PROTOBUF
+
+MetricFamilyMessage = family_class()
 
 __all__ = ["OPENMETRICS", "Request", "mutations", "pushes"]
 

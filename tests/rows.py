@@ -36,11 +36,13 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from pushgateway.formats.protobuf import MetricFamilyMessage
 from pushgateway.formats.protobuf_encode import encode_varint
+from pushgateway.formats.protobuf_messages import family_class
 from tests.exposition import LABEL_NAME, Exposition, Line
 from tests.exposition import NAME as METRIC_NAME
 from tests.harness import Reply, Service, poll
+
+MetricFamilyMessage = family_class()
 
 __all__ = ["DATA", "FLAG_SETS", "PROTOBUF", "Row", "cases", "check_row", "load", "show"]
 

@@ -17,22 +17,18 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
-from google.protobuf import text_format
-from google.protobuf.message import DecodeError
-
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.protobuf_decode import decode_metrics, read_metric
 from pushgateway.formats.protobuf_encode import count_metrics, cut_metrics, encode_metrics, encode_varint
 from pushgateway.formats.protobuf_fields import CutShortError, count_fields, fields, split_delimited
-from pushgateway.formats.protobuf_messages import METRIC_TYPES, MetricFamilyMessage
+from pushgateway.formats.protobuf_messages import METRIC_TYPES, decode_error, family_class
 from pushgateway.formats.spending import check_spending
 from pushgateway.model import Exemplar, Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 from pushgateway.rules import conflicts
 from pushgateway.rules.conflicts import Findings
 
 __all__ = [
-    "MetricFamilyMessage",
     "count_metrics",
     "cut_metrics",
     "decode_metrics",
@@ -142,7 +138,7 @@ class _Reader:
         except CutShortError:
             problem = f"message {number} of the body is cut short or damaged"
             raise ParseError("proto: cannot parse invalid wire-format data", hint=problem) from None
-        except DecodeError as error:
+        except decode_error() as error:
             problem = f"message {number} of the body: {error}"
             raise ParseError("proto: cannot parse invalid wire-format data", hint=problem) from None
         except UnicodeDecodeError as error:
@@ -164,7 +160,7 @@ class _Reader:
             self._go_on(len(window))
         self._fields += number
         self._go_on(1)  # the length of the message, which may be all of it
-        return MetricFamilyMessage.FromString(bytes(head)), windows
+        return family_class().FromString(bytes(head)), windows
 
     def _go_on(self, seen_bytes: int) -> None:
         """Call the caller's check if that many bytes more make it a window."""
@@ -187,7 +183,7 @@ class _Reader:
                 self._check()
             if len(window) > _WINDOW_BYTES:
                 self._check_large(window)
-            for message in MetricFamilyMessage.FromString(bytes(window)).metric:
+            for message in family_class().FromString(bytes(window)).metric:
                 metric = self._finished(read_metric(type_, message))
                 if not message.HasField(value):
                     self.findings.add(conflicts.other_value, name, metric.labels, type=type_)
@@ -211,7 +207,7 @@ class _Reader:
     def _check_large(self, window: memoryview) -> None:
         """Count the fields of a metric that is larger than a window before messages are made of them."""
         allowed = self._limits.samples_per_push
-        found = count_fields(window, MetricFamilyMessage.DESCRIPTOR, at_most=4 * allowed)
+        found = count_fields(window, family_class().DESCRIPTOR, at_most=4 * allowed)
         if found > 4 * allowed:
             raise LimitError("samples-per-push", allowed=allowed)
         self._labels += found  # what a field becomes is about as large
@@ -343,6 +339,8 @@ def render_as_text(body: bytes, *, compact: bool) -> bytes:
         body: A result of `render` or of several `render_family`.
         compact: One line a family, else one line a field and a blank line behind each family.
     """
-    messages = (MetricFamilyMessage.FromString(bytes(message)) for message in split_delimited(body))
+    from google.protobuf import text_format  # noqa: PLC0415 - see protobuf_messages.family_class
+
+    messages = (family_class().FromString(bytes(message)) for message in split_delimited(body))
     texts = (text_format.MessageToString(message, as_one_line=compact, as_utf8=True) for message in messages)
     return "".join(f"{text}\n" for text in texts).encode()

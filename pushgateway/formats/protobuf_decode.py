@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from pushgateway.formats.protobuf_messages import MetricFamilyMessage
+from pushgateway.formats.protobuf_messages import family_class
 from pushgateway.model import (
     Exemplar,
     Histogram,
@@ -38,7 +38,7 @@ def decode_metrics(type: MetricType, data: bytes) -> tuple[Metric, ...]:
     Raises:
         google.protobuf.message.DecodeError: The bytes are damaged.
     """
-    return tuple([read_metric(type, metric) for metric in MetricFamilyMessage.FromString(data).metric])
+    return tuple([read_metric(type, metric) for metric in family_class().FromString(data).metric])
 
 
 def read_metric(type: MetricType, metric: Any) -> Metric:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from google.protobuf.descriptor import FieldDescriptor
-
 __all__ = ["CutShortError", "count_fields", "fields", "split_delimited"]
 
 _VARINT: Final = 0
@@ -87,7 +85,7 @@ def count_fields(message: memoryview, descriptor: Any, *, at_most: int) -> int:
     for number, begin, end in fields(message):
         total += 1
         field = known.get(number)
-        if field is not None and field.type == FieldDescriptor.TYPE_MESSAGE:
+        if field is not None and field.message_type is not None:
             inside = _inside(message[begin:end])
             total += count_fields(inside, field.message_type, at_most=at_most - total)
         elif field is not None and field.is_repeated:

@@ -6,14 +6,15 @@ https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metr
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 from pushgateway.model import MetricType
 
-__all__ = ["METRIC_TYPES", "MetricFamilyMessage"]
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+__all__ = ["METRIC_TYPES", "decode_error", "family_class"]
 
 _PACKAGE: Final = "io.prometheus.client"
 
@@ -51,38 +52,19 @@ METRIC_TYPES: Final = {
 }
 """The numbers of the enum MetricType."""
 
-_SCALARS: Final = {
-    "string": FieldDescriptorProto.TYPE_STRING,
-    "double": FieldDescriptorProto.TYPE_DOUBLE,
-    "uint64": FieldDescriptorProto.TYPE_UINT64,
-    "int64": FieldDescriptorProto.TYPE_INT64,
-    "sint64": FieldDescriptorProto.TYPE_SINT64,
-    "sint32": FieldDescriptorProto.TYPE_SINT32,
-    "uint32": FieldDescriptorProto.TYPE_UINT32,
-}
+_SCALARS: Final = frozenset(("string", "double", "uint64", "int64", "sint64", "sint32", "uint32"))
 
 
-def _field(declaration: str) -> FieldDescriptorProto:
-    name, _, rest = declaration.partition(":")
-    kind, _, number = rest.partition("=")
-    field = FieldDescriptorProto(name=name, number=int(number), label=FieldDescriptorProto.LABEL_OPTIONAL)
-    if kind.endswith("*"):
-        kind, field.label = kind[:-1], FieldDescriptorProto.LABEL_REPEATED
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    elif kind == "MetricType":
-        field.type, field.type_name = FieldDescriptorProto.TYPE_ENUM, f".{_PACKAGE}.MetricType"
-    else:
-        package = "google.protobuf" if kind == "Timestamp" else _PACKAGE
-        field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{package}.{kind}"
-    return field
+@functools.cache
+def family_class() -> Any:
+    """Return the message class of io.prometheus.client.MetricFamily; the others are reached through its fields.
 
-
-def _family_class() -> Any:
-    """Make the class of MetricFamily messages, in a pool of its own.
-
-    The default pool is shared by the process: another library that brings its own metrics.proto would clash with ours.
+    It is made when it is first asked for, in a pool of its own: the default pool is shared by the process, in which
+    another library that brings its own metrics.proto would clash with ours.
     """
+    # Not at the top: most gateways never read protobuf, and these take 15 of 370 ms of the start.
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2  # noqa: PLC0415
+
     file = descriptor_pb2.FileDescriptorProto(
         name="pushgateway/metrics.proto",
         package=_PACKAGE,
@@ -92,12 +74,33 @@ def _family_class() -> Any:
     values = [descriptor_pb2.EnumValueDescriptorProto(name=kind.name, number=n) for kind, n in METRIC_TYPES.items()]
     file.enum_type.add(name="MetricType", value=values)
     for name, fields in _SCHEMA.items():
-        file.message_type.add(name=name, field=map(_field, fields.split()))
+        message = file.message_type.add(name=name)
+        for declaration in fields.split():
+            _declare(message.field.add(), declaration)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.MetricFamily"))
 
 
-MetricFamilyMessage: Final = _family_class()
-"""The message class of io.prometheus.client.MetricFamily; the others are reached through its fields."""
+def decode_error() -> type[Exception]:
+    """Return what the messages raise when bytes are damaged."""
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - see family_class
+
+    return DecodeError
+
+
+def _declare(field: FieldDescriptorProto, declaration: str) -> None:
+    """Fill in a field that is declared as in `_SCHEMA`."""
+    field.name, _, rest = declaration.partition(":")
+    kind, _, number = rest.partition("=")
+    field.number, field.label = int(number), field.LABEL_OPTIONAL
+    if kind.endswith("*"):
+        kind, field.label = kind[:-1], field.LABEL_REPEATED
+    if kind in _SCALARS:
+        field.type = field.Type.Value(f"TYPE_{kind.upper()}")
+    elif kind == "MetricType":
+        field.type, field.type_name = field.TYPE_ENUM, f".{_PACKAGE}.MetricType"
+    else:
+        package = "google.protobuf" if kind == "Timestamp" else _PACKAGE
+        field.type, field.type_name = field.TYPE_MESSAGE, f".{package}.{kind}"

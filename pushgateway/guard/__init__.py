@@ -12,12 +12,15 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pushgateway.guard.origins import Origins
 from pushgateway.guard.passwords import BusyError, Credentials, Hasher
 from pushgateway.guard.throttle import Throttle
-from pushgateway.webconfig import Loaded, Source
+
+if TYPE_CHECKING:
+    # Not at run time: it brings yaml, and most gateways have no such file.
+    from pushgateway.webconfig import Loaded, Source
 
 __all__ = ["Guard", "Origins", "Throttle", "Verdict"]
 

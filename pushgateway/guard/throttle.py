@@ -14,9 +14,11 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pushgateway.webconfig import RateLimit
+if TYPE_CHECKING:
+    # Not at run time: it brings yaml, and most gateways have no such file.
+    from pushgateway.webconfig import RateLimit
 
 __all__ = ["Throttle"]
 

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -36,7 +37,10 @@ from pushgateway.storage.status import StatusBoard
 from pushgateway.telemetry import Telemetry
 from pushgateway.values import redact
 from pushgateway.web import create_app
-from pushgateway.webconfig import Source
+
+if TYPE_CHECKING:
+    # Not at run time: it brings yaml, and most gateways have no such file.
+    from pushgateway.webconfig import Source
 
 __all__ = ["run"]
 
@@ -66,13 +70,20 @@ def run(config: Config) -> int:
 
 
 def _start(config: Config) -> int:
-    web_config = Source(config.web_config_file) if config.web_config_file else None
+    web_config = _web_config(config.web_config_file) if config.web_config_file else None
     sockets = systemd_sockets() if config.systemd_socket else listen(config.listen_addresses)
     prepared = prepare_store(config.storage_url, password_file=config.storage_password_file)
     try:
         return _serve(config, sockets, prepared, web_config)
     finally:
         prepared.cleanup()
+
+
+def _web_config(file: str) -> Source:
+    # Not at the top: yaml and what reads it would take 20 of 370 ms of every start.
+    from pushgateway.webconfig import Source  # noqa: PLC0415
+
+    return Source(file)
 
 
 def _serve(config: Config, sockets: Sequence[socket.socket], prepared: PreparedStore, web_config: Source | None) -> int:

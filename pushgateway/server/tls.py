@@ -21,7 +21,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from uvicorn.protocols.utils import get_remote_addr
@@ -31,7 +31,10 @@ from pushgateway.config import Limits
 from pushgateway.errors import LimitError
 from pushgateway.server.protocol import LINGER_SECONDS, Connection, Connections
 from pushgateway.web.answers import Refused, Report, limit_data
-from pushgateway.webconfig import Security
+
+if TYPE_CHECKING:
+    # Not at run time: it brings yaml, and most gateways have no such file.
+    from pushgateway.webconfig import Security
 
 __all__ = ["SecureConnection", "SecureTransport"]
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 import uvloop
@@ -32,7 +32,10 @@ from pushgateway.server.protocol import Connection, Connections
 from pushgateway.server.sockets import BACKLOG
 from pushgateway.server.tls import SecureConnection
 from pushgateway.storage.base import Store
-from pushgateway.webconfig import Security, Source
+
+if TYPE_CHECKING:
+    # Not at run time: it brings yaml, and most gateways have no such file.
+    from pushgateway.webconfig import Security, Source
 
 __all__ = ["STOP_SIGNALS", "Services", "Worker"]
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from pushgateway.formats.protobuf import MetricFamilyMessage
 from pushgateway.formats.protobuf_encode import encode_varint
+from pushgateway.formats.protobuf_messages import family_class
 from tests.harness import Gateway
 from tests.rows import PROTOBUF
+
+MetricFamilyMessage = family_class()
 
 DATA = Path(__file__).parents[1] / "data" / "openapi"
 

@@ -18,10 +18,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from pushgateway.formats.protobuf import MetricFamilyMessage
+from pushgateway.formats.protobuf_messages import family_class
 from tests.harness import Gateway, require_program
 from tests.hostile import OPENMETRICS, Request, pushes
 from tests.rows import PROTOBUF
+
+MetricFamilyMessage = family_class()
 
 SETTINGS = settings(
     max_examples=25,

@@ -19,10 +19,12 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from pushgateway.formats.protobuf import MetricFamilyMessage
 from pushgateway.formats.protobuf_encode import encode_varint
+from pushgateway.formats.protobuf_messages import family_class
 from tests.harness import Gateway
 from tests.rows import PROTOBUF, group_states, show
+
+MetricFamilyMessage = family_class()
 
 ITEMS = range(1, 16)
 """Q1 to Q15."""

@@ -17,7 +17,14 @@ from tests.project.pages import ROOT
 HOMES = {"flask-in-web": "web", "gunicorn-in-server": "server", "sql-in-storage": "storage"}
 """The one module of the gateway that each contract of the import linter leaves free."""
 
-LAZY = {"pushgateway/__main__.py": "pushgateway.cli", "pushgateway/cli.py": "pushgateway.server"}
+COMMANDS = ("backup", "check_config", "importing", "migrate", "restore")
+LAZY = {
+    "pushgateway/__main__.py": {"pushgateway.cli"},
+    "pushgateway/cli.py": {"pushgateway.server"},
+    "pushgateway/commands/__init__.py": {f"pushgateway.commands.{name}" for name in COMMANDS},
+    "pushgateway/server/__init__.py": {"pushgateway.webconfig.Source"},
+    "pushgateway/web/__init__.py": {"pushgateway.web.openapi"},
+}
 """The imports of our own modules inside functions; each says in a comment why."""
 
 SOURCES = sorted([*(ROOT / "pushgateway").rglob("*.py"), *(ROOT / "pymetrics_sdk").rglob("*.py")])
@@ -67,7 +74,7 @@ def test_each_third_party_has_one_home(contracts: configparser.ConfigParser, con
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_own_modules_are_imported_at_the_top(path: Path) -> None:
-    """A module's dependencies on our other modules stand at its top, but for the two with a reason."""
+    """A module's dependencies on our other modules stand at its top, but for those with a reason."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     inner = [
         node
@@ -83,7 +90,7 @@ def test_own_modules_are_imported_at_the_top(path: Path) -> None:
     }
     own = {module for module in modules if module.startswith(("pushgateway", "pymetrics_sdk"))}
 
-    assert own <= {LAZY.get(str(path.relative_to(ROOT)), "")}
+    assert own <= LAZY.get(str(path.relative_to(ROOT)), set())
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -94,6 +101,21 @@ def test_every_module_says_which_question_it_answers(path: Path) -> None:
     assert docstring, "no docstring"
     is_package_itself = path in {ROOT / "pushgateway" / "__init__.py", ROOT / "pymetrics_sdk" / "__init__.py"}
     assert is_package_itself or "?" in docstring.splitlines()[0]
+
+
+def test_a_start_imports_nothing_that_few_gateways_need() -> None:
+    """What serving imports leaves out commands, the web configuration, PostgreSQL, protobuf's classes and the pages."""
+    code = "import sys; from pushgateway import cli, server; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    rare = {
+        *(f"pushgateway.commands.{name}" for name in COMMANDS),
+        *(f"pushgateway.web.ui.{name}" for name in ("assets", "failures", "group", "groups", "overview", "status")),
+        *("pushgateway.takeover", "pushgateway.web.openapi", "pushgateway.webconfig", "pushgateway.storage.postgres"),
+        *("google.protobuf", "psycopg", "requests", "yaml"),
+    }
+
+    assert not rare & modules
 
 
 def test_importing_the_sdk_is_cheap_and_inert() -> None:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from pushgateway import errors
-from pushgateway.commands import COMMANDS
+from pushgateway.commands import find_commands
 from pushgateway.config import OPTIONS, Config, Limits, Option
 from pushgateway.grouping import parse
 from pushgateway.telemetry import Telemetry
@@ -115,7 +115,7 @@ def test_each_error_has_its_answer_in_the_reference(name: str) -> None:
     assert f"`{kind.word}`" in text, f"errorType {kind.word} is not explained"
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", find_commands(), ids=lambda command: command.name)
 def test_each_command_is_in_the_reference(command: click.Command) -> None:
     """Each subcommand has a section with a row for each of its options, and names none that it does not have."""
     text = section(page("docs/reference/commands.md"), f"pushgateway {command.name}")

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from pushgateway import __main__, __version__, cli
-from pushgateway.commands import COMMANDS
+from pushgateway.commands import find_commands
 from pushgateway.config import OPTIONS, Config, Kind
 from pushgateway.errors import CommandError, ConfigError, StoreBusyError
 
@@ -116,7 +116,7 @@ def test_the_manual_page(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     }
     terms = " ".join(line for before, line in pairwise(lines) if before == ".TP").replace("\\-", "-")
     assert [option.name for option in OPTIONS if f"{option.name} " not in f"{terms} ".replace("\\", " ")] == []
-    assert [one.name for one in COMMANDS if f"\\fB{one.name}\\fR" not in terms] == []
+    assert [one.name for one in find_commands() if f"\\fB{one.name}\\fR" not in terms] == []
     assert run.configs == []
 
 
@@ -135,7 +135,7 @@ def test_help(run: Run, capsys: pytest.CaptureFixture[str], flag: str) -> None:
             assert not option.default or f"default: {option.default}]" in text
     assert "vsock:// is not supported yet" in text
     assert " --help-man " in text
-    for subcommand in COMMANDS:
+    for subcommand in find_commands():
         assert f" {subcommand.name} {subcommand.get_short_help_str(limit=70)}" in text
     assert max(map(len, lines)) <= 80
     assert run.configs == []
@@ -182,7 +182,7 @@ def test_subcommands(
         if failure is not None:
             raise failure
 
-    monkeypatch.setattr(cli, "COMMANDS", (click.Command("act", callback=act),))
+    monkeypatch.setattr(cli, "find_commands", lambda: (click.Command("act", callback=act),))
     assert cli.main(["act"]) == code
     assert capsys.readouterr().err == error
     assert run.configs == []
@@ -209,7 +209,7 @@ def test_a_subcommand_that_is_stopped(monkeypatch: pytest.MonkeyPatch, number: s
         finally:
             removed.append("half a copy")
 
-    monkeypatch.setattr(cli, "COMMANDS", (click.Command("act", callback=act),))
+    monkeypatch.setattr(cli, "find_commands", lambda: (click.Command("act", callback=act),))
     signal.signal(number, signal.SIG_DFL)
     assert cli.main(["act"]) == 1
     assert removed == ["half a copy"]
@@ -218,20 +218,22 @@ def test_a_subcommand_that_is_stopped(monkeypatch: pytest.MonkeyPatch, number: s
 @pytest.mark.usefixtures("run", "handlers")
 def test_a_subcommand_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal that was ignored when the program began stays so."""
-    monkeypatch.setattr(cli, "COMMANDS", (click.Command("act", callback=lambda: signal.raise_signal(signal.SIGHUP)),))
+    monkeypatch.setattr(
+        cli, "find_commands", lambda: (click.Command("act", callback=lambda: signal.raise_signal(signal.SIGHUP)),)
+    )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assert cli.main(["act"]) == 0
 
 
 def test_subcommands_are_sorted_by_name() -> None:
     """Each subcommand has a name of its own, and they are listed in that order."""
-    names = [subcommand.name or "" for subcommand in COMMANDS]
+    names = [subcommand.name or "" for subcommand in find_commands()]
     assert names == sorted(set(names))
 
 
 def test_commands_load_neither_server_nor_counters() -> None:
     """The command line with all commands leaves prometheus_client alone, so that serving can still choose its mode."""
-    code = "import sys; from pushgateway import cli; print(*sys.modules)"
+    code = "import sys; from pushgateway import cli; cli.find_commands(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not {"prometheus_client", "flask", "gunicorn", "pushgateway.server", "pushgateway.web"} & loaded

@@ -8,7 +8,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushgateway.formats.protobuf import MetricFamilyMessage, count_metrics, decode_metrics, encode_metrics
+from pushgateway.formats.protobuf import count_metrics, decode_metrics, encode_metrics
+from pushgateway.formats.protobuf_messages import family_class
 from pushgateway.model import (
     Exemplar,
     Histogram,
@@ -20,6 +21,8 @@ from pushgateway.model import (
     Summary,
 )
 from tests.unit.formats.format_strategies import family_lists, label_sets, thorough
+
+MetricFamilyMessage = family_class()
 
 KINDS = {MetricType.COUNTER: "counter", MetricType.GAUGE: "gauge", MetricType.UNTYPED: "untyped"}
 

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from pushgateway.config import Limits
 from pushgateway.errors import InconsistentPushError, LimitError, ParseError
-from pushgateway.formats.protobuf import MetricFamilyMessage, most_samples, parse, render, render_as_text
+from pushgateway.formats.protobuf import most_samples, parse, render, render_as_text
 from pushgateway.formats.protobuf_encode import encode_varint
+from pushgateway.formats.protobuf_messages import family_class
 from pushgateway.model import Histogram, MetricFamily, MetricType, NativeBuckets, NativeHistogram, Sample, Summary
 from tests.unit.formats.format_strategies import family_lists, thorough
+
+MetricFamilyMessage = family_class()
 
 GAUGE = MetricType.GAUGE
 

@@ -163,13 +163,14 @@ Metric: TypeAlias = Sample | Summary | Histogram
 class MetricFamily:
     """A named, typed set of metrics as a format reads or writes it.
 
-    `metrics` hold Sample for counter, gauge and untyped, Summary for summary, Histogram for both histogram types.
+    `metrics` hold Sample for counter, gauge and untyped, Summary for summary, Histogram for both histogram types: a
+    tuple, or a `tables.SampleTable`, which is equal to the tuple of its samples.
     """
 
     name: str
     type: MetricType
     help: str
-    metrics: tuple[Metric, ...]
+    metrics: Sequence[Metric]
     unit: str = ""
 
 
@@ -239,7 +240,8 @@ class StoredFamily:
         metrics: The canonical, lossless form: `metric` fields (number 4) of an io.prometheus.client.MetricFamily,
             serialised one after the other, so that families concatenate in this form too.
         identities: For each series its non-empty labels, sorted by name: what makes two series the same. A summary
-            or histogram counts as one series. Not stored; a store reads it to look for twins in groups of other shapes.
+            or histogram counts as one series. Not stored; a store goes through it to look for twins in groups of other
+            shapes.
         hashes: 8-byte hashes of the identities (`rules.hashes`), one after the other, in the same order.
         samples: How many sample lines the family has in text.
         unit: Its unit, "" for none.
@@ -251,7 +253,7 @@ class StoredFamily:
     help: str
     text: bytes
     metrics: bytes
-    identities: tuple[Labels, ...] = field(repr=False)
+    identities: Sequence[Labels] = field(repr=False)
     hashes: bytes = field(repr=False)
     samples: int
     unit: str = ""

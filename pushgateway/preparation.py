@@ -98,7 +98,7 @@ def _contradicts(
     return False
 
 
-def _stored(family: MetricFamily, identities: tuple[Labels, ...], *, utf8_names: bool) -> StoredFamily:
+def _stored(family: MetricFamily, identities: Sequence[Labels], *, utf8_names: bool) -> StoredFamily:
     lines = text.render_metrics(family)
     return StoredFamily(
         name=family.name,

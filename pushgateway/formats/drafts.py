@@ -14,7 +14,8 @@ family, a name or a value is first met, before memory is spent on it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from pushgateway.config import Limits
@@ -22,6 +23,7 @@ from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.numbers import parse_float, uint64_or_none, wrap_uint64
 from pushgateway.formats.quoting import quote
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
+from pushgateway.tables import FEWEST, LabelTable, SampleTable
 
 __all__ = ["Draft", "Drafts", "Part", "Target"]
 
@@ -146,7 +148,7 @@ class Draft:
         samples: The samples of a counter, gauge or untyped family.
     """
 
-    __slots__ = ("_bounds", "_series", "bound_label", "help", "name", "samples", "type")
+    __slots__ = ("_bounds", "_runs", "_series", "bound_label", "help", "name", "samples", "type")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -154,6 +156,7 @@ class Draft:
         self.help: str | None = None
         self.bound_label = ""
         self.samples: list[Sample] = []
+        self._runs: list[_Run] = []
         self._bounds: dict[str, float] = {}  # every series has the same few
         self._series: dict[Labels, _Series] = {}
 
@@ -195,12 +198,38 @@ class Draft:
                 value = self._count(value, "bucket population")
             series.bounds.append((bound, value))
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def add_run(self, names: tuple[str, ...], columns: Sequence[Sequence[str]], values: Iterable[float]) -> None:
+        """Take samples with the same label names, which follow what came before.
+
+        Args:
+            names: Their names, sorted.
+            columns: The values of each label, one a sample.
+            values: The value of each sample.
+        """
+        runs, before = self._runs, len(self.samples)
+        if not runs or runs[-1].names != names or runs[-1].before != before:
+            runs.append(_Run(names, before))
+        runs[-1].add(columns, values)
+
+    def metrics(self) -> Sequence[Metric]:
         """Return what was collected, in the order of the series' first appearance."""
         if not self.bound_label:
-            return tuple(self.samples)
+            return self._all_samples()
         finish = _Series.summary if self.type is MetricType.SUMMARY else _Series.histogram
         return tuple(finish(series, labels) for labels, series in self._series.items())
+
+    def _all_samples(self) -> Sequence[Sample]:
+        if not self._runs:
+            return tuple(self.samples)
+        if len(self._runs) == 1 and not self.samples and len(self._runs[0].values) >= FEWEST:
+            return self._runs[0].table()
+        found: list[Sample] = []
+        at = 0
+        for run in self._runs:
+            found += self.samples[at : run.before]
+            found += run.table()
+            at = run.before
+        return (*found, *self.samples[at:])
 
     def bound(self, text: str) -> float:
         """Read the value of the bound label.
@@ -229,6 +258,28 @@ class Draft:
             message = f"negative {what} for histogram {quote(self.name)}"
             raise ParseError(message, hint="counts are never negative", family=self.name)
         return value
+
+
+class _Run:
+    """Samples with the same label names that follow the first `before` of those that came one by one."""
+
+    __slots__ = ("before", "columns", "names", "values")
+
+    def __init__(self, names: tuple[str, ...], before: int) -> None:
+        self.names = names
+        self.before = before
+        self.columns: list[list[str]] = [[] for _ in names]
+        self.values = array("d")
+
+    def add(self, columns: Sequence[Sequence[str]], values: Iterable[float]) -> None:
+        for column, more in zip(self.columns, columns, strict=True):
+            column.extend(more)
+        self.values.extend(values)
+
+    def table(self) -> SampleTable:
+        count = len(self.values)
+        columns = [column[0] if column.count(column[0]) == count else column for column in self.columns]
+        return SampleTable(LabelTable(self.names, columns, count), self.values)
 
 
 class _Series:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pushgateway.config import Limits
 from pushgateway.names import LABEL_NAME_RE
@@ -23,13 +23,13 @@ class Shape(NamedTuple):
 
     Attributes:
         names: The label names, sorted.
-        sort: Brings the values of a line into the order of `names`; None if they are in it.
+        sort: Brings the values of a line, or columns of them, into the order of `names`; None if they are in it.
         parts: How many parts a line of this shape has when it is split at its quotes.
         longest_name: The length of the longest name, which is ASCII.
     """
 
     names: tuple[str, ...]
-    sort: Callable[[list[str]], tuple[str, ...]] | None
+    sort: Callable[[list[Any]], tuple[Any, ...]] | None
     parts: int
     longest_name: int
 

@@ -15,6 +15,9 @@ __all__ = ["UINT64_LIMIT", "format_value", "parse_float", "uint64_or_none", "wra
 UINT64_LIMIT: Final = 2.0**64
 """The first double that an unsigned 64-bit integer cannot hold."""
 
+_EXPONENTS: Final = tuple([f"e+{digits - 1:02d}" for digits in range(17)])
+"""By how many digits there are before the point."""
+
 _decimal = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
 _special = re.compile(r"[+-]?inf(?:inity)?|nan", re.IGNORECASE | re.ASCII).fullmatch
 
@@ -46,12 +49,18 @@ def format_value(value: float) -> str:
 
     Exponents are used below 1e-4 and from 1e6 on, with at least two digits. Minus zero is written as 0.
     """
-    if -1e6 < value < 1e6:
+    if -1e15 < value < 1e15:
         whole = int(value)
         if whole == value:
-            return str(whole)
-        # Python's repr has the same digits, and switches to the same exponent form at the same lower end.
-        return repr(float(value))
+            digits = str(whole)
+            if -1e6 < value < 1e6:
+                return digits
+            if value > 0:  # so few digits all count: there are no shorter ones that read back as the same
+                kept = digits.rstrip("0")
+                return f"{kept[0]}{'.' if len(kept) > 1 else ''}{kept[1:]}{_EXPONENTS[len(digits)]}"
+        if -1e6 < value < 1e6:
+            # Python's repr has the same digits, and switches to the same exponent form at the same lower end.
+            return repr(float(value))
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     if math.isnan(value):

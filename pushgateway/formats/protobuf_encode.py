@@ -7,6 +7,8 @@ because every push pays for it: a sample takes 0.9 us here and 2.4 us by way of 
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from typing import Final
 
 from pushgateway.model import (
@@ -19,6 +21,7 @@ from pushgateway.model import (
     Sample,
     Summary,
 )
+from pushgateway.tables import SampleTable
 
 __all__ = ["count_metrics", "cut_metrics", "encode_metrics", "encode_varint"]
 
@@ -87,6 +90,8 @@ def encode_metrics(family: MetricFamily) -> bytes:
         Bytes that concatenate with those of other families of the same name and type; b"" for no metrics.
     """
     value = _VALUE.get(family.type, _UNTYPED_VALUE)
+    if isinstance(family.metrics, SampleTable) and (encoded := _encode_table(family.metrics, value)) is not None:
+        return encoded
     double = _double
     pairs = _remembered if len(family.metrics) <= _MAX_FAMILY else _PairFields()
     parts: list[bytes] = []
@@ -105,6 +110,40 @@ def encode_metrics(family: MetricFamily) -> bytes:
             fields += _TIMESTAMP + encode_varint(metric.timestamp_ms % 2**64)
         parts += (_METRIC, encode_varint(len(fields)), fields)
     return b"".join(parts)
+
+
+def _encode_table(table: SampleTable, value: bytes) -> bytes | None:
+    """Serialise a table a column at a time, as text, in which a character is a byte; None if a byte would not do."""
+    labels = table.labels
+    template, columns = "", []
+    for name, column in zip(labels.names, labels.columns, strict=True):
+        if isinstance(column, str):
+            template += _remembered[name, column].decode("latin-1").replace("%", "%%")
+            continue
+        longest = max(map(len, column))
+        if len(name) + longest + 4 >= 128 or not (name.isascii() and "".join(column).isascii()):
+            return None
+        start = f"\n{chr(len(name))}{name}\x12"
+        # By the length of the value: what stands before it.
+        before = [f"\n{chr(len(start) + 1 + size)}{start}{chr(size)}" for size in range(longest + 1)]
+        columns.append([before[len(one)] + one for one in column])
+        template += "%s"
+    template += value.decode()
+    fields = list(map(template.__mod__, zip(*columns, strict=True))) if columns else [template % ()] * len(table)
+    heads = {size: '"' + encode_varint(size + 8).decode("latin-1") for size in set(map(len, fields))}
+    doubles = _doubles(table.values).decode("latin-1")
+    parts = [""] * (3 * len(fields))
+    parts[::3] = [heads[len(one)] for one in fields]
+    parts[1::3] = fields
+    parts[2::3] = [doubles[at : at + 8] for at in range(0, len(doubles), 8)]
+    return "".join(parts).encode("latin-1")
+
+
+def _doubles(values: array[float]) -> bytes:
+    if sys.byteorder == "big":
+        values = values[:]
+        values.byteswap()
+    return values.tobytes()
 
 
 def count_metrics(data: bytes) -> int:

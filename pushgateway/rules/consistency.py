@@ -16,6 +16,7 @@ from pushgateway.names import TIME_FAMILIES, is_label_name, is_metric_name
 from pushgateway.rules import conflicts, native
 from pushgateway.rules.conflicts import Findings
 from pushgateway.rules.labels import identities as identities_of
+from pushgateway.tables import LabelTable, SampleTable, label_shapes
 
 __all__ = ["check", "suffix_rivals", "validate"]
 
@@ -55,9 +56,10 @@ def validate(families: Sequence[MetricFamily], key: GroupingKey, *, utf8_names: 
         findings.add(conflicts.repeated_family, name)
     known: set[tuple[str, ...]] = set()
     for family in families:
-        stamped = [metric for metric in family.metrics if metric.timestamp_ms is not None]
-        if stamped:
-            findings.add(conflicts.timestamp, family.name, stamped[0].labels)
+        if not isinstance(family.metrics, SampleTable):
+            stamped = [metric for metric in family.metrics if metric.timestamp_ms is not None]
+            if stamped:
+                findings.add(conflicts.timestamp, family.name, stamped[0].labels)
         if family.name not in TIME_FAMILIES:
             _validate_labels(family, key, known=known, findings=findings, utf8_names=utf8_names)
         if family.type in _HISTOGRAMS:
@@ -77,7 +79,7 @@ def _validate_labels(
 
     A push has few combinations, and so this takes 0.3 us a sample.
     """
-    shapes = {tuple([name for name, _ in metric.labels]) for metric in family.metrics}
+    shapes = label_shapes(family.metrics)
     new = shapes - known
     invalid = {name for shape in new for name in shape if not is_label_name(name, utf8=utf8_names)}
     repeated = {name for shape in new for name in _repeated(shape)}
@@ -128,7 +130,7 @@ def check(
     if identities is None:
         identities = [identities_of(family) for family in families]
     for family, series in zip(families, identities, strict=True):
-        if len(set(series)) < len(series):
+        if series.has_repeated() if isinstance(series, LabelTable) else len(set(series)) < len(series):
             for labels, times in Counter(series).items():
                 if times > 1:
                     findings.add(conflicts.duplicate, family.name, labels)

@@ -25,6 +25,7 @@ from pushgateway.names import (
     is_metric_name,
 )
 from pushgateway.rules.consistency import suffix_rivals
+from pushgateway.tables import label_shapes
 
 __all__ = ["escape", "escape_labels", "is_legacy", "rename"]
 
@@ -169,5 +170,4 @@ def _renamed(family: MetricFamily, name: str, escaping: Escaping) -> MetricFamil
 
 
 def _label_names(family: MetricFamily) -> frozenset[str]:
-    shapes = {tuple([name for name, _ in metric.labels]) for metric in family.metrics}
-    return frozenset().union(*shapes)
+    return frozenset().union(*label_shapes(family.metrics))

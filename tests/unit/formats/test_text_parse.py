@@ -12,6 +12,7 @@ from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats import text
 from pushgateway.model import Histogram, MetricFamily, MetricType, Sample, Summary
+from pushgateway.tables import SampleTable
 from tests.unit.formats.format_strategies import as_text_says, family_lists, thorough
 
 CORPUS = Path(__file__).parents[2] / "data" / "text"
@@ -97,6 +98,50 @@ def test_the_fast_path_agrees_with_the_careful_one_on_limits(body: bytes, labels
     assert outcome(partial(text.parse, limits=limits), body) == outcome(
         partial(text.parse_carefully, limits=limits), body
     )
+
+
+USUAL = ['a="{0}",b="x y"', 'b="{0}",a="{0}"', 'a = "{0}", b="}}",', 'b="",a="é{0}"', "", 'le="{0}"', 'a="{0}" b="1"']
+ODD = [
+    *[
+        "",
+        "# HELP y is odd",
+        "# a comment",
+        "x 1 5",
+        'x{a="\\\\",b="1"} 2',
+        'x{a="1""b="2} 3',
+        'x{,b="2"} 4',
+        "x{} +5",
+        'x{a="1"}',
+    ],
+    *["# TYPE x gauge", "# TYPE h histogram", "y", 'h{le="2"} 6', "\udcff"],
+]
+runs = st.tuples(st.sampled_from(["x", "y", "h_bucket"]), st.sampled_from(USUAL), st.integers(1, 80)).map(
+    lambda run: "".join([f"{run[0]}{{{run[1].format(at % 50)}}} {at}.5\n" for at in range(run[2])])
+)
+long_bodies = st.lists(runs | st.sampled_from(ODD).map(lambda line: f"{line}\n"), max_size=6).map(
+    lambda parts: "".join(parts).encode(errors="surrogateescape")
+)
+
+
+@thorough
+@given(long_bodies, st.sampled_from([100, 1000, 10_000]), st.sampled_from([1, 2, 128]), st.sampled_from([30, 10_000]))
+def test_lines_that_are_read_as_columns_say_what_each_of_them_says(
+    body: bytes, window: int, labels: int, samples: int
+) -> None:
+    """Many lines alike, and others among them, give the families or the error that they give one by one."""
+    limits = Limits(value_bytes=window, labels_per_series=labels, samples_per_push=samples)
+    assert outcome(partial(text.parse, limits=limits), body) == outcome(
+        partial(text.parse_carefully, limits=limits), body
+    )
+
+
+def test_lines_alike_become_a_table_whatever_windows_they_stand_in() -> None:
+    """Samples of one family with the same labels are kept as columns, from the first window to the last."""
+    body = b"# TYPE x gauge\n" + b"".join([b'x{b="%d",a="1"} %d\n' % (at, at) for at in range(5000)])
+    (family,) = text.parse(body)
+    assert isinstance(family.metrics, SampleTable)
+    assert family.metrics.labels.names == ("a", "b")
+    assert family.metrics.labels.columns == ("1", [str(at) for at in range(5000)])
 
 
 @thorough

@@ -1,0 +1,126 @@
+"""How are many samples with the same label names kept without an object for each?
+
+As a table: a column of values for each label, and one of numbers. Most large families are that, and what is done to
+them is then done a column at a time, in C: labels of the group are columns more, and a line is a template that is
+filled. A table is a sequence of what it stands for, so that whoever does not know it goes through that.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Final, Generic, TypeAlias, TypeVar, overload
+
+from pushgateway.model import Labels, Metric, Sample
+
+__all__ = ["FEWEST", "Column", "LabelTable", "SampleTable", "label_shapes"]
+
+Column: TypeAlias = str | list[str]
+"""The values of one label: a text if all are the same, else one a row."""
+
+FEWEST: Final = 64
+"""How many samples are worth a table, which takes 20 us to make and to go through."""
+
+_T = TypeVar("_T")
+
+
+class _Rows(Sequence[_T], Generic[_T]):
+    """Equal to whatever tuple has the same items."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_T]: ...
+
+    def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
+        """Return one item, or some: made of the whole, so that nobody should ask for one after the other."""
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (tuple, _Rows)) and len(self) == len(other) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+class LabelTable(_Rows[Labels]):
+    """Label sets with the same names.
+
+    Args:
+        names: The names, sorted.
+        columns: The values of each.
+        count: How many label sets there are.
+    """
+
+    __slots__ = ("_count", "columns", "names")
+
+    def __init__(self, names: tuple[str, ...], columns: Sequence[Column], count: int) -> None:
+        self.names = names
+        self.columns = tuple(columns)
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Labels]:
+        names = self.names
+        rows = zip(*[repeat(one, self._count) if isinstance(one, str) else one for one in self.columns], strict=True)
+        return (tuple(zip(names, row, strict=True)) for row in (rows if names else repeat((), self._count)))
+
+    @property
+    def varying(self) -> list[list[str]]:
+        """The columns in which not all values are the same."""
+        return [column for column in self.columns if not isinstance(column, str)]
+
+    def fill(self, template: str, *more: Sequence[str]) -> list[str]:
+        """Return the template once a row, its places filled.
+
+        Args:
+            template: For ``%``, with a ``%s`` for each column of `varying`.
+            *more: A column of texts for each ``%s`` that follows.
+        """
+        columns = [*self.varying, *more]
+        return list(map(template.__mod__, zip(*columns, strict=True))) if columns else [template % ()] * self._count
+
+    def has_repeated(self) -> bool:
+        """Return whether a label set is there twice."""
+        varying = self.varying
+        if not varying:
+            return self._count > 1
+        different = set(zip(*varying, strict=True)) if len(varying) > 1 else set(varying[0])
+        return len(different) < self._count
+
+
+class SampleTable(_Rows[Sample]):
+    """Samples that have labels and a value, and the same label names.
+
+    Args:
+        labels: The labels of each.
+        values: The value of each.
+    """
+
+    __slots__ = ("labels", "values")
+
+    def __init__(self, labels: LabelTable, values: array[float]) -> None:
+        self.labels = labels
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(Sample, self.labels, self.values)
+
+
+def label_shapes(metrics: Sequence[Metric]) -> set[tuple[str, ...]]:
+    """Return which combinations of label names metrics have."""
+    if isinstance(metrics, SampleTable):
+        return {metrics.labels.names}
+    return {tuple([name for name, _ in metric.labels]) for metric in metrics}

@@ -8,13 +8,13 @@ filled. A table is a sequence of what it stands for, so that whoever does not kn
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Final, Generic, TypeAlias, TypeVar, overload
 
 from pushgateway.model import Labels, Metric, Sample
 
-__all__ = ["FEWEST", "Column", "LabelTable", "SampleTable", "label_shapes"]
+__all__ = ["FEWEST", "Column", "LabelTable", "SampleTable", "TableDraft", "label_shapes"]
 
 Column: TypeAlias = str | list[str]
 """The values of one label: a text if all are the same, else one a row."""
@@ -117,6 +117,44 @@ class SampleTable(_Rows[Sample]):
 
     def __iter__(self) -> Iterator[Sample]:
         return map(Sample, self.labels, self.values)
+
+
+class TableDraft:
+    """A table while it is read.
+
+    Args:
+        names: The label names, sorted.
+
+    Attributes:
+        values: The values of the samples so far.
+    """
+
+    __slots__ = ("_columns", "names", "values")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self._columns: list[list[str]] = [[] for _ in names]
+        self.values = array("d")
+
+    def add(self, columns: Sequence[Sequence[str]], values: Iterable[float]) -> None:
+        """Add samples.
+
+        Args:
+            columns: The values of each label, one a sample.
+            values: The value of each sample.
+        """
+        for column, more in zip(self._columns, columns, strict=True):
+            column.extend(more)
+        self.values.extend(values)
+
+    def table(self) -> SampleTable:
+        """Return what was added."""
+        columns = [column[0] if _is_one(column) else column for column in self._columns]
+        return SampleTable(LabelTable(self.names, columns, len(self.values)), self.values)
+
+
+def _is_one(column: list[str]) -> bool:
+    return column[0] == column[-1] and column.count(column[0]) == len(column)
 
 
 def label_shapes(metrics: Sequence[Metric]) -> set[tuple[str, ...]]:

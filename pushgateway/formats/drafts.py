@@ -14,7 +14,6 @@ family, a name or a value is first met, before memory is spent on it.
 from __future__ import annotations
 
 import enum
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -23,7 +22,7 @@ from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.numbers import parse_float, uint64_or_none, wrap_uint64
 from pushgateway.formats.quoting import quote
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
-from pushgateway.tables import FEWEST, LabelTable, SampleTable
+from pushgateway.tables import FEWEST, TableDraft
 
 __all__ = ["Draft", "Drafts", "Part", "Target"]
 
@@ -156,7 +155,8 @@ class Draft:
         self.help: str | None = None
         self.bound_label = ""
         self.samples: list[Sample] = []
-        self._runs: list[_Run] = []
+        # Samples that came as columns, behind the first so many of those that came one by one.
+        self._runs: list[tuple[int, TableDraft]] = []
         self._bounds: dict[str, float] = {}  # every series has the same few
         self._series: dict[Labels, _Series] = {}
 
@@ -207,9 +207,9 @@ class Draft:
             values: The value of each sample.
         """
         runs, before = self._runs, len(self.samples)
-        if not runs or runs[-1].names != names or runs[-1].before != before:
-            runs.append(_Run(names, before))
-        runs[-1].add(columns, values)
+        if not runs or runs[-1][0] != before or runs[-1][1].names != names:
+            runs.append((before, TableDraft(names)))
+        runs[-1][1].add(columns, values)
 
     def metrics(self) -> Sequence[Metric]:
         """Return what was collected, in the order of the series' first appearance."""
@@ -221,14 +221,14 @@ class Draft:
     def _all_samples(self) -> Sequence[Sample]:
         if not self._runs:
             return tuple(self.samples)
-        if len(self._runs) == 1 and not self.samples and len(self._runs[0].values) >= FEWEST:
-            return self._runs[0].table()
+        if len(self._runs) == 1 and not self.samples and len(self._runs[0][1].values) >= FEWEST:
+            return self._runs[0][1].table()
         found: list[Sample] = []
         at = 0
-        for run in self._runs:
-            found += self.samples[at : run.before]
+        for before, run in self._runs:
+            found += self.samples[at:before]
             found += run.table()
-            at = run.before
+            at = before
         return (*found, *self.samples[at:])
 
     def bound(self, text: str) -> float:
@@ -258,28 +258,6 @@ class Draft:
             message = f"negative {what} for histogram {quote(self.name)}"
             raise ParseError(message, hint="counts are never negative", family=self.name)
         return value
-
-
-class _Run:
-    """Samples with the same label names that follow the first `before` of those that came one by one."""
-
-    __slots__ = ("before", "columns", "names", "values")
-
-    def __init__(self, names: tuple[str, ...], before: int) -> None:
-        self.names = names
-        self.before = before
-        self.columns: list[list[str]] = [[] for _ in names]
-        self.values = array("d")
-
-    def add(self, columns: Sequence[Sequence[str]], values: Iterable[float]) -> None:
-        for column, more in zip(self.columns, columns, strict=True):
-            column.extend(more)
-        self.values.extend(values)
-
-    def table(self) -> SampleTable:
-        count = len(self.values)
-        columns = [column[0] if column.count(column[0]) == count else column for column in self.columns]
-        return SampleTable(LabelTable(self.names, columns, count), self.values)
 
 
 class _Series:

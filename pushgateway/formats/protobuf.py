@@ -4,6 +4,7 @@ A body is io.prometheus.client.MetricFamily messages, each behind its length as 
 
     protobuf_messages   the message classes            protobuf_encode   metrics to the canonical form, by hand
     protobuf_decode     messages to metrics            protobuf_fields   where fields begin and end
+    protobuf_tables     large families to tables
 
 Two bytes of a body can become an empty message, which takes a hundred bytes of memory, so nothing that is large is
 given to the protobuf library whole: a family is read in windows, cut between its metrics, and of a metric that is
@@ -12,7 +13,7 @@ larger than a window the fields are counted before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
@@ -20,13 +21,15 @@ from typing import Any, Final
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.protobuf_decode import decode_metrics, read_metric
-from pushgateway.formats.protobuf_encode import count_metrics, cut_metrics, encode_metrics, encode_varint
+from pushgateway.formats.protobuf_encode import VALUES, count_metrics, cut_metrics, encode_metrics, encode_varint
 from pushgateway.formats.protobuf_fields import CutShortError, count_fields, fields, split_delimited
 from pushgateway.formats.protobuf_messages import METRIC_TYPES, decode_error, family_class
+from pushgateway.formats.protobuf_tables import FEWEST_BYTES, find_metrics, read_metrics
 from pushgateway.formats.spending import check_spending
 from pushgateway.model import Exemplar, Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 from pushgateway.rules import conflicts
 from pushgateway.rules.conflicts import Findings
+from pushgateway.tables import SampleTable
 
 __all__ = [
     "count_metrics",
@@ -134,7 +137,8 @@ class _Reader:
         if len(self.families) >= self._limits.samples_per_push:
             raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
         try:
-            self._read_family(*self._split(message))
+            if not self._read_table(message):
+                self._read_family(*self._split(message))
         except CutShortError:
             problem = f"message {number} of the body is cut short or damaged"
             raise ParseError("proto: cannot parse invalid wire-format data", hint=problem) from None
@@ -144,6 +148,46 @@ class _Reader:
         except UnicodeDecodeError as error:
             problem = f"message {number} of the body has a byte {error.object[error.start]:#04x}; text must be UTF-8"
             raise ParseError("string field contains invalid UTF-8", hint=problem) from None
+
+    def _read_table(self, message: memoryview) -> bool:
+        """Read a family that is a table; returns False, and has read nothing, if it is none or beyond a limit."""
+        if len(message) < FEWEST_BYTES:
+            return False
+        try:
+            found = find_metrics(message)
+            value = VALUES.get(_type(found.head)) if found is not None else None
+            if found is None or value is None:
+                return False
+            read = read_metrics(found, value, limits=self._limits, check=self._check)
+            if read is None:
+                return False
+            table, tail = read
+            head = family_class().FromString(bytes(found.head) + bytes(tail))
+            number = found.fields + len(table) + sum(1 for _ in fields(tail))
+        except (CutShortError, decode_error()):
+            return False
+        if VALUES.get(_TYPES[head.type]) != value or not self._take(table, len(found.rest) - len(tail), number):
+            return False
+        self._check_head(head)
+        self._add_family(head, table)
+        return True
+
+    def _take(self, table: SampleTable, size_bytes: int, number: int) -> bool:
+        """Count a table, unless that is beyond a limit."""
+        samples, labels = self._samples + len(table), self._labels + len(table) * len(table.labels.names)
+        text_bytes = self._text_bytes + size_bytes
+        most = self._limits.samples_per_push
+        if samples > most or self._fields + number > _FIELDS_A_SAMPLE * most:
+            return False
+        counted = self._samples, self._labels, self._text_bytes
+        self._samples, self._labels, self._text_bytes = samples, labels, text_bytes
+        try:
+            self._check_spending()
+        except LimitError:
+            self._samples, self._labels, self._text_bytes = counted
+            return False
+        self._fields += number
+        return True
 
     def _split(self, message: memoryview) -> tuple[Any, list[memoryview]]:
         """Part a family into a message of all but its metrics, and windows of those."""
@@ -171,10 +215,7 @@ class _Reader:
                 self._check()
 
     def _read_family(self, head: Any, windows: Iterable[memoryview]) -> None:
-        name, help_, unit = head.name, head.help, head.unit
-        _check_text("name-bytes", name, self._limits.name_bytes)
-        _check_text("value-bytes", help_, self._limits.value_bytes)
-        _check_text("name-bytes", unit, self._limits.name_bytes)
+        self._check_head(head)
         type_ = _TYPES[head.type]
         value = _VALUES[type_]
         metrics: list[Metric] = []
@@ -186,13 +227,21 @@ class _Reader:
             for message in family_class().FromString(bytes(window)).metric:
                 metric = self._finished(read_metric(type_, message))
                 if not message.HasField(value):
-                    self.findings.add(conflicts.other_value, name, metric.labels, type=type_)
+                    self.findings.add(conflicts.other_value, head.name, metric.labels, type=type_)
                 metrics.append(metric)
             if self._samples > self._limits.samples_per_push:
                 raise LimitError("samples-per-push", allowed=self._limits.samples_per_push)
             self._text_bytes += len(window)
             self._check_spending()
-        self.families.append(MetricFamily(name, type_, help_, tuple(metrics), unit))
+        self._add_family(head, tuple(metrics))
+
+    def _add_family(self, head: Any, metrics: Sequence[Metric]) -> None:
+        self.families.append(MetricFamily(head.name, _TYPES[head.type], head.help, metrics, head.unit))
+
+    def _check_head(self, head: Any) -> None:
+        _check_text("name-bytes", head.name, self._limits.name_bytes)
+        _check_text("value-bytes", head.help, self._limits.value_bytes)
+        _check_text("name-bytes", head.unit, self._limits.name_bytes)
 
     def _check_spending(self) -> None:
         check_spending(
@@ -261,6 +310,10 @@ class _Reader:
             _check_text("value-bytes", value, self._limits.value_bytes)
             if not value.isascii():
                 self._wide_bytes += len(value)
+
+
+def _type(head: memoryview) -> MetricType:
+    return _TYPES[family_class().FromString(bytes(head)).type]
 
 
 def _windows(message: memoryview) -> Iterator[tuple[memoryview, bool, int]]:

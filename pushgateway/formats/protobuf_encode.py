@@ -23,7 +23,7 @@ from pushgateway.model import (
 )
 from pushgateway.tables import SampleTable
 
-__all__ = ["count_metrics", "cut_metrics", "encode_metrics", "encode_varint"]
+__all__ = ["VALUES", "count_metrics", "cut_metrics", "encode_metrics", "encode_varint"]
 
 # Tags: field number << 3 | wire type (0 varint, 1 eight bytes, 2 length and bytes).
 _METRIC: Final = b"\x22"
@@ -43,9 +43,13 @@ _double = struct.Struct("<d").pack
 _two_doubles = struct.Struct("<BdBd").pack
 """Two fields that are doubles, each with its tag: 18 bytes, as the tags of float buckets and quantiles say."""
 
-_VALUE: Final = {MetricType.COUNTER: b"\x1a\x09\x09", MetricType.GAUGE: b"\x12\x09\x09"}
-_UNTYPED_VALUE: Final = b"\x2a\x09\x09"
-"""The tag of the message in Metric, its length (9), and the tag of the double in it."""
+VALUES: Final = {
+    MetricType.COUNTER: b"\x1a\x09\x09",
+    MetricType.GAUGE: b"\x12\x09\x09",
+    MetricType.UNTYPED: b"\x2a\x09\x09",
+}
+"""What stands before a value, by type: the tag of its message in Metric, the length of that (9), the tag of the double
+in it."""
 
 _LENGTHS: Final = tuple(bytes([length]) for length in range(128))
 """Varints of one byte: nearly all lengths."""
@@ -89,7 +93,7 @@ def encode_metrics(family: MetricFamily) -> bytes:
     Returns:
         Bytes that concatenate with those of other families of the same name and type; b"" for no metrics.
     """
-    value = _VALUE.get(family.type, _UNTYPED_VALUE)
+    value = VALUES.get(family.type, b"")
     if isinstance(family.metrics, SampleTable) and (encoded := _encode_table(family.metrics, value)) is not None:
         return encoded
     double = _double

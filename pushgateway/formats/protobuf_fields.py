@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-__all__ = ["CutShortError", "count_fields", "fields", "split_delimited"]
+__all__ = ["CutShortError", "count_fields", "fields", "inside", "split_delimited"]
 
 _VARINT: Final = 0
 _EIGHT_BYTES: Final = 1
@@ -86,8 +86,7 @@ def count_fields(message: memoryview, descriptor: Any, *, at_most: int) -> int:
         total += 1
         field = known.get(number)
         if field is not None and field.message_type is not None:
-            inside = _inside(message[begin:end])
-            total += count_fields(inside, field.message_type, at_most=at_most - total)
+            total += count_fields(inside(message[begin:end]), field.message_type, at_most=at_most - total)
         elif field is not None and field.is_repeated:
             total += end - begin  # at least as many as packed numbers
         if total > at_most:
@@ -95,7 +94,12 @@ def count_fields(message: memoryview, descriptor: Any, *, at_most: int) -> int:
     return total
 
 
-def _inside(field: memoryview) -> memoryview:
+def inside(field: memoryview) -> memoryview:
+    """Return the message in a field.
+
+    Raises:
+        CutShortError: The field is no message.
+    """
     tag, position = _varint(field, 0)
     if tag & 7 != _LENGTH:
         raise CutShortError

@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.benchmarks.ending import stoppable
 from tests.benchmarks.figures import Row, Table, line, records
 from tests.benchmarks.machine import facts
 from tests.benchmarks.plan import Plan
@@ -164,4 +165,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

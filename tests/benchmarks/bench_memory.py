@@ -21,6 +21,7 @@ from pushgateway.config import Config
 from pushgateway.errors import LimitError
 from pushgateway.formats import ContentEncoding, compression, text
 from pushgateway.limits import MIB, Limits
+from tests.benchmarks.ending import stoppable
 from tests.harness import Gateway
 from tests.memory import Watch, pss_bytes
 
@@ -242,4 +243,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with stoppable():
+        main()

@@ -32,6 +32,7 @@ from pushgateway.storage import (
     prepare_store,
 )
 from tests.benchmarks.bench_storage import group, twenty_samples
+from tests.benchmarks.ending import stoppable
 from tests.postgres import PgBouncer, Postgres
 
 _WRITERS: Final = 4
@@ -161,4 +162,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with stoppable():
+        main()

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import psycopg
 
+from tests.benchmarks.ending import stoppable
 from tests.benchmarks.machine import facts
 from tests.benchmarks.scenarios.scrapes import SECONDS, idle
 from tests.benchmarks.sides import fill
@@ -133,4 +134,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

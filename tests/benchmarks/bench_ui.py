@@ -21,6 +21,7 @@ from typing import Final
 
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.benchmarks.ending import stoppable
 from tests.benchmarks.machine import facts
 from tests.benchmarks.sides import FilledGateway, cpu_seconds
 from tests.harness import Gateway
@@ -133,4 +134,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with stoppable():
+        main()

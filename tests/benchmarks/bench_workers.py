@@ -29,6 +29,7 @@ from pushgateway.storage import Store, open_store, prepare_store
 from pushgateway.storage.status import StatusBoard
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import create_app
+from tests.benchmarks.ending import stoppable
 from tests.benchmarks.machine import facts
 from tests.benchmarks.sides import fill
 from tests.benchmarks.wrk import Load, put_under_load
@@ -145,4 +146,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

@@ -181,8 +181,10 @@ class Sides:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        for service in self.services():
-            self._stack.enter_context(service)
+        with contextlib.ExitStack() as stack:
+            for service in self.services():
+                stack.enter_context(service)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(

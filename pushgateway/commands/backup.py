@@ -10,7 +10,7 @@ import click
 
 from pushgateway.commands.flags import store_file, store_flags
 from pushgateway.commands.progress import Progress
-from pushgateway.storage import copy_store
+from pushgateway.storage.copies import copy_store
 
 __all__ = ["command"]
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from pushgateway.commands.flags import store_file, store_flags
-from pushgateway.storage import check_copy, restore_store
+from pushgateway.storage.copies import check_copy
+from pushgateway.storage.restoration import restore_store
 
 __all__ = ["command"]
 

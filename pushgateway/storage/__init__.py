@@ -2,7 +2,7 @@
 
     base.py     the contract, `Store`, in prose, and `Ticket`
     prepare.py  whether a file may be used; creation and migration, before the workers start
-    copies.py   copies of a store that is in use; restoration.py, how they take its place
+    copies.py   copies of a store that is in use; restoration.py, how they take its place; no gateway needs either
     status.py   the board on which any worker notes why writes fail
     schema.py   tables, version, migrations
     checks.py   what a push is decided by, whatever the database: with series.py, twins.py, growth.py over lookups.py
@@ -25,29 +25,22 @@ from pushgateway.errors import CommandError, ConfigError, StartError
 from pushgateway.limits import Limits
 from pushgateway.model import MetricType
 from pushgateway.storage.base import Store, Ticket
-from pushgateway.storage.copies import Contents, check_copy, copy_store
 from pushgateway.storage.prepare import PreparedStore, prepare_file, prepare_temporary
-from pushgateway.storage.restoration import Restored, restore_store
 from pushgateway.storage.sqlite import SqliteStore
 from pushgateway.storage.sqlite_files import in_use, log_problem
 from pushgateway.storage.status import StatusBoard
 from pushgateway.values import redact, shown
 
 __all__ = [
-    "Contents",
     "PreparedStore",
-    "Restored",
     "StatusBoard",
     "Store",
     "Ticket",
-    "check_copy",
-    "copy_store",
     "is_shared",
     "join_store",
     "open_store",
     "parse_url",
     "prepare_store",
-    "restore_store",
 ]
 
 _STANDARD: Final = Limits()

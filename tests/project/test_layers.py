@@ -111,7 +111,8 @@ def test_a_start_imports_nothing_that_few_gateways_need() -> None:
     rare = {
         *(f"pushgateway.commands.{name}" for name in COMMANDS),
         *(f"pushgateway.web.ui.{name}" for name in ("assets", "failures", "group", "groups", "overview", "status")),
-        *("pushgateway.takeover", "pushgateway.web.openapi", "pushgateway.webconfig", "pushgateway.storage.postgres"),
+        *("pushgateway.takeover", "pushgateway.web.openapi", "pushgateway.webconfig"),
+        *(f"pushgateway.storage.{name}" for name in ("copies", "postgres", "restoration")),
         *("google.protobuf", "psycopg", "requests", "yaml"),
     }
 

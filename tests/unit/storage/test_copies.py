@@ -16,13 +16,12 @@ import pytest
 from pushgateway.errors import CommandError
 from pushgateway.storage import (
     StatusBoard,
-    check_copy,
-    copy_store,
     join_store,
     open_store,
     prepare_store,
     schema,
 )
+from pushgateway.storage.copies import check_copy, copy_store
 from pushgateway.storage.sqlite_files import in_use, log_problem
 from tests.contract.values import key, push
 from tests.stores import GROUPS, HOLD_IN_SQLITE, PUSH_AND_DIE, fill_store, used_by_another

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from pushgateway.errors import CommandError, PushgatewayError
-from pushgateway.storage import StatusBoard, copy_store, open_store, prepare_store, restoration, restore_store, schema
+from pushgateway.storage import StatusBoard, open_store, prepare_store, restoration, schema
 from pushgateway.storage import prepare as prepare_module
+from pushgateway.storage.copies import copy_store
+from pushgateway.storage.restoration import restore_store
 from tests.stores import GROUPS, HOLD_IN_SQLITE, PUSH_AND_DIE, fill_store, used_by_another
 
 NOON = 1_700_000_000.0

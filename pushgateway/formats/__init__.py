@@ -7,6 +7,7 @@ Pure functions of header values. A format is a module beside this one: `text`, `
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -109,9 +110,14 @@ def accepted_encoding(accept_encoding: str) -> ContentEncoding:
     Args:
         accept_encoding: The header's value; "" if there is none.
     """
+    return _chosen_encoding(accept_encoding[:_MAX_HEADER_CHARACTERS])
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen_encoding(header: str) -> ContentEncoding:
     best: ContentEncoding = "identity"
     best_quality = 0.0
-    clauses = list(_clauses(accept_encoding))
+    clauses = list(_clauses(header))
     for offer in _OFFERED:
         for clause in clauses:
             if clause.value in (offer, "*") and clause.quality > best_quality:
@@ -171,8 +177,13 @@ def exposition(accept: str, *, openmetrics: bool = False) -> Exposition:
         accept: The Accept header's value; "" if there is none.
         openmetrics: Whether OpenMetrics may be chosen.
     """
+    return _chosen_exposition(accept[:_MAX_HEADER_CHARACTERS], openmetrics)
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen_exposition(header: str, openmetrics: bool) -> Exposition:
     escaping = Escaping.UNDERSCORES
-    for clause in sorted(_clauses(accept), key=_precedence):
+    for clause in sorted(_clauses(header), key=_precedence):
         if not clause.quality:
             break  # not acceptable, and sorted to the end
         escaping = _ESCAPINGS.get(clause.parameters.get("escaping", ""), escaping)

@@ -137,7 +137,7 @@ class MappedCounters:
         while True:
             before = self._folds[0]
             with contextlib.suppress(FileNotFoundError):
-                files = [_used(path) for path in sorted(self._directory.glob("*.db"))]
+                files = [_used(path) for path in self._files()]
                 if (before % 2 == 0 and before == self._folds[0]) or time.monotonic() > deadline:
                     return self._summed(files)
             time.sleep(_PAUSE_SECONDS)
@@ -193,6 +193,13 @@ class MappedCounters:
 
     def _path(self, kind: Kind) -> Path:
         return self._directory / f"{kind}_{os.getpid()}.db"
+
+    def _files(self) -> list[str]:
+        """Return all files; none if the directory has been removed."""
+        # Not Path.glob, which takes ten times as long.
+        with contextlib.suppress(FileNotFoundError):
+            return [f"{self._directory}/{name}" for name in sorted(os.listdir(self._directory)) if name.endswith(".db")]
+        return []
 
     def _summed(self, files: list[bytes]) -> Sequence[MetricFamily]:
         """Sum files up; between two scrapes without a request they are the same, byte for byte."""
@@ -274,9 +281,9 @@ def _values(path: Path) -> Iterator[tuple[bytes, float]]:
         raise OSError(f"{path} is damaged: {error}") from error
 
 
-def _used(path: Path) -> bytes:
+def _used(path: Path | str) -> bytes:
     """Read the part of a file that is in use; b"" of one that a worker has created and not yet reserved."""
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:
         data = file.read(mmap.PAGESIZE)
         used = int.from_bytes(data[:4], sys.byteorder)
         while len(data) < used and (more := file.read(used - len(data))):

@@ -6,6 +6,7 @@
     pushgateway.scratch     a dict that survives a second call of the same request; from the bridge
     pushgateway.flushes     set if the bridge flushes the store for this request; from the bridge
     pushgateway.path        PATH_INFO without the route prefix; from the routing
+    pushgateway.raised      what was raised where Flask's dispatch was left out, for the view to raise again
     pushgateway.refusal     what the client is about to be told is wrong; from the error handlers
 
 Of what the bridge sets, a plain WSGI server sets nothing.
@@ -24,6 +25,7 @@ __all__ = [
     "DELETES",
     "LONG_CHANGES",
     "PUSHES",
+    "RAISED",
     "WIPES",
     "Environ",
     "GroupingKeys",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 Environ: TypeAlias = dict[str, object]
+
+RAISED: Final = "pushgateway.raised"
 
 PUSHES: Final = "/metrics/"
 """What the paths of all groups begin with."""

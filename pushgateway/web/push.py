@@ -32,10 +32,10 @@ from pushgateway.model import Delete, GroupingKey, MetricFamily, Push, Refusal
 from pushgateway.preparation import prepare_push, prepare_refusal
 from pushgateway.storage.base import Ticket
 from pushgateway.web import body, responses
-from pushgateway.web.environ import Environ, seconds_since_begin
+from pushgateway.web.environ import RAISED, Environ, seconds_since_begin
 from pushgateway.web.handlers import Services, services
 
-__all__ = ["RAISED", "bp", "carry_out"]
+__all__ = ["bp", "carry_out"]
 
 bp = Blueprint("push", __name__)
 
@@ -68,10 +68,6 @@ class _Prepared:
 
     change: Push | Refusal | Delete
     refused: RequestError | None = None
-
-
-RAISED: Final = "pushgateway.raised"
-"""Where `carry_out` was called before Flask's dispatch: what it has raised, for the view to raise again."""
 
 
 @bp.route("/metrics/job/<path:rest>", methods=["PUT", "POST"])

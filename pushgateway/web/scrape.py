@@ -7,35 +7,64 @@ scrape begins, so that it shows every push that was answered before, whoever has
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
 from flask import Blueprint, Response, request
+from werkzeug.http import parse_etags, quote_etag
 
 from pushgateway import formats
 from pushgateway.formats import ContentEncoding, Exposition, ExpositionFormat
 from pushgateway.memory import give_memory_back
 from pushgateway.web import exposition
+from pushgateway.web.environ import RAISED, Environ
 from pushgateway.web.exposition import Finished
 from pushgateway.web.handlers import Services, services
-from pushgateway.web.responses import Answer, empty
+from pushgateway.web.responses import Answer
 from pushgateway.web.sections import Packer, finish_sections
 
-__all__ = ["bp"]
+__all__ = ["bp", "carry_out"]
 
 bp = Blueprint("scrape", __name__)
+
+
+class Scraped(NamedTuple):
+    """The answer to a scrape, its body in parts."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    parts: Sequence[bytes]
 
 
 @bp.get("/metrics")
 def scrape() -> Response:
     """Answer with everything exposed; the path is the telemetry path, wherever the operator has put it."""
-    at_hand, headers = services(), request.headers
-    asked = formats.exposition(headers.get("Accept", ""), openmetrics=at_hand.config.enable_openmetrics)
-    encoding = formats.accepted_encoding(headers.get("Accept-Encoding", ""))
+    if RAISED in request.environ:
+        raise request.environ.pop(RAISED)  # never a local of this frame, which it would then refer to
+    status, headers, parts = carry_out(services(), request.environ)
+    return Answer(parts, status=status, headers=headers)
+
+
+def carry_out(at_hand: Services, environ: Environ) -> Scraped:
+    """Answer a scrape; needs nothing of Flask.
+
+    Args:
+        at_hand: The services.
+        environ: The request, of which only headers are read.
+
+    Raises:
+        StoreUnreadableError: The store cannot be read.
+    """
+    asked = formats.exposition(cast(str, environ.get("HTTP_ACCEPT", "")), openmetrics=at_hand.config.enable_openmetrics)
+    encoding = formats.accepted_encoding(cast(str, environ.get("HTTP_ACCEPT_ENCODING", "")))
+    known = cast(str, environ.get("HTTP_IF_NONE_MATCH", ""))
     if encoding != "identity":
         # Nothing large is made of what is kept, but where it has to be inflated.
         finished = at_hand.kept.find(asked, encoding, at_hand.store.version())
         if finished is not None:
-            return _answer(at_hand, finished, encoding)
+            return _answer(at_hand, finished, encoding, known=known)
     with at_hand.scrapes.turn():
-        return _answer(at_hand, _finished(at_hand, asked, encoding), encoding)
+        return _answer(at_hand, _finished(at_hand, asked, encoding), encoding, known=known)
 
 
 def _finished(at_hand: Services, asked: Exposition, encoding: ContentEncoding) -> Finished:
@@ -76,19 +105,19 @@ def _of_snapshot(at_hand: Services, asked: Exposition, packing: ContentEncoding)
     return finished
 
 
-def _answer(at_hand: Services, finished: Finished, encoding: ContentEncoding) -> Response:
+def _answer(at_hand: Services, finished: Finished, encoding: ContentEncoding, *, known: str) -> Scraped:
+    """Put the gateway's own families into what is finished, unless the client has it: `known` are its tags."""
     at_hand.diagnosis.note_helps(inconsistent=finished.many_helps, overlapping=finished.overlapping)
     tag = f"{finished.tag}-{encoding}"
-    if request.if_none_match.contains_weak(tag):
-        response = empty(304)
-    else:
-        own = at_hand.telemetry.families(
-            store_writable=not at_hand.store.unwritable_reason(), inconsistent_series=finished.left_out
-        )
-        body = exposition.put_together(finished, own, encoding)
-        response = Answer(body, content_type=finished.asked.content_type)
-        if encoding != "identity":
-            response.headers["Content-Encoding"] = encoding
     # Weak: it tells nothing of the gateway's own families, which are never the same twice.
-    response.set_etag(tag, weak=True)
-    return response
+    tagged = ("ETag", quote_etag(tag, weak=True))
+    if known and parse_etags(known).contains_weak(tag):
+        return Scraped(304, [tagged], ())
+    own = at_hand.telemetry.families(
+        store_writable=not at_hand.store.unwritable_reason(), inconsistent_series=finished.left_out
+    )
+    parts = exposition.put_together(finished, own, encoding)
+    headers = [("Content-Type", finished.asked.content_type)]
+    if encoding != "identity":
+        headers.append(("Content-Encoding", encoding))
+    return Scraped(200, [*headers, tagged], parts)

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import subprocess
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import cramjam
 import pytest
+from flask import Flask
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from werkzeug.test import EnvironBuilder
 
 from pushgateway.formats import Exposition, ExpositionFormat, protobuf
 from pushgateway.formats.protobuf import encode_metrics
@@ -296,6 +301,56 @@ def test_the_tag_is_of_the_contents(site: Site, counted: list[Form]) -> None:
     site.push("job/a")
     assert site.get("/metrics").headers["ETag"] == tag
     assert site.get("/metrics", headers={"Accept-Encoding": "gzip"}).headers["ETag"] != tag
+
+
+PROTO = "io.prometheus.client.MetricFamily"
+SCRAPES: list[tuple[dict[str, str], int]] = [
+    ({}, 200),
+    ({"HTTP_ACCEPT_ENCODING": "gzip", "HTTP_ACCEPT": "text/plain"}, 200),
+    ({"HTTP_ACCEPT_ENCODING": "zstd"}, 200),
+    ({"HTTP_ACCEPT": f"application/vnd.google.protobuf;encoding=compact-text;proto={PROTO}"}, 200),
+    ({"HTTP_ACCEPT": "application/openmetrics-text", "HTTP_ACCEPT_ENCODING": "gzip"}, 200),
+    ({"HTTP_IF_NONE_MATCH": '"other", W/"TAG"'}, 304),
+    ({"HTTP_IF_NONE_MATCH": 'W/"TAG"', "HTTP_ACCEPT_ENCODING": "gzip"}, 200),
+    ({"HTTP_IF_NONE_MATCH": "*"}, 304),
+    ({"HTTP_IF_NONE_MATCH": "TAG"}, 304),
+    ({"HTTP_CONTENT_ENCODING": "gzip"}, 400),
+    ({"REQUEST_METHOD": "HEAD"}, 200),
+    ({"REQUEST_METHOD": "PUT"}, 405),
+    ({"PATH_INFO": "/x/metrics"}, 404),
+]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+@pytest.mark.parametrize(("environ", "status"), SCRAPES)
+def test_a_scrape_is_answered_as_by_the_framework(environ: dict[str, str], status: int, *, readable: bool) -> None:
+    """Without the framework's dispatch a scrape gets the same status, headers and body, errors among them."""
+    site = Site(enable_openmetrics=True, telemetry_path="/m")
+    site.store.versioned = True
+    site.push("job/a", b"# HELP x An x.\nx 1\n")
+    tag = site.get("/m").headers["ETag"].removeprefix('W/"').removesuffix('"')
+    site.store.read_error = "" if readable else "gone"
+
+    def answer(app: Callable[..., Iterable[bytes]]) -> tuple[str, list[tuple[str, str]], list[str]]:
+        """Ask, and return what is not of the moment."""
+        whole = EnvironBuilder("/m").get_environ()
+        whole.update({name: value.replace("TAG", tag) for name, value in environ.items()})
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+        body = b"".join(app(whole, lambda status, headers: started.append((status, headers))))
+        ((line, headers),) = started
+        decode = {"gzip": gzip.decompress, "zstd": lambda data: bytes(cramjam.zstd.decompress(data))}
+        encoding = dict(headers).get("Content-Encoding")
+        assert not body or int(dict(headers)["Content-Length"]) == len(body)
+        own = re.compile('(# (TYPE|HELP) |name: ")?process_')
+        lines = (decode[encoding](body) if encoding else body).decode().splitlines()
+        same = [(name, value) for name, value in headers if name != "Content-Length"]
+        return line, same, [each for each in lines if not own.match(each)]
+
+    expected = answer(partial(Flask.wsgi_app, site.app))
+    before = site.counted()
+    assert answer(site.app) == expected
+    assert site.counted() == before
+    assert int(expected[0][:3]) == (status if readable or status >= 400 else 503)
 
 
 def test_a_store_that_cannot_tell_its_version_is_read_each_time(site: Site, counted: list[Form]) -> None:

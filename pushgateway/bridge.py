@@ -3,7 +3,8 @@
 The loop reads a whole request, and then one of six lanes answers it:
 
 - INLINE, on the loop itself: health, and small writes, which take the writers' lock only if it is free. If it is not,
-  the application raises WouldBlockError before it has stored anything, and the WRITER lane calls it again.
+  the application raises WouldBlockError before it has stored anything. The loop calls it again a few times, with pauses
+  in which it serves others; then the WRITER lane does.
 - WRITER, one thread: whoever has to wait for other writers. Wipes and deletions by a form too. With a store that is not
   called on the loop, as one on a database server, all small writes, in `threads` threads.
 - BULK, one thread: bodies that take up to a second to parse.
@@ -47,7 +48,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from pushgateway.config import Limits
-from pushgateway.errors import LimitError, LongWorkError, UnflushedError, WouldBlockError
+from pushgateway.errors import LimitError, LockedError, LongWorkError, UnflushedError, WouldBlockError
 from pushgateway.flusher import Flusher
 from pushgateway.guard import Guard, Origins, Verdict
 from pushgateway.memory import give_memory_back
@@ -66,6 +67,10 @@ WSGIApplication: TypeAlias = Callable[[Environ, Callable[..., Any]], Iterable[by
 _RETRY_AFTER_SECONDS: Final = 1
 """What a 503 asks for: the wait itself has already been the back-off."""
 
+
+_PAUSES_SECONDS: Final = (0.001, 0.001, 0.002, 0.004, 0.008)
+"""After which times a write on the loop tries again while another has the lock. In a thread its statements would take
+turns with the loop for the interpreter's lock, of up to 5 ms each, while it has that of the writers."""
 
 _CHANGING: Final = frozenset({"PUT", "POST", "DELETE"})
 
@@ -290,9 +295,9 @@ class Bridge:
             ``pushgateway.ticket`` (a `Ticket`, or None: do not wait for other writers and let WouldBlockError pass),
             ``pushgateway.room_bytes`` (if it is there: let LongWorkError pass rather than parse a body that is larger
             when it is decompressed) and ``pushgateway.scratch`` (a dict that survives a second call of the same
-            request; ``prepared`` in it says that all that is left to do is the store's part) and
-            ``pushgateway.flushes`` (if it is there: commit without a flush and raise UnflushedError; for the second
-            call ``unflushed`` is in the scratch if the flush has failed, the error).
+            request; ``prepared`` in it says that all that is left to do is the store's part, ``committed`` that even
+            that is done) and ``pushgateway.flushes`` (if it is there: commit without a flush and raise UnflushedError;
+            for the second call ``unflushed`` is in the scratch if the flush has failed, the error).
         limits: What requests may use.
         threads: Threads of the pool.
         inline_store: `Store.inline`.
@@ -443,7 +448,7 @@ class Bridge:
         try:
             if ticket is None:
                 try:
-                    return self._call(environ, body, lane, ticket=None)
+                    return await self._call_soon(environ, body, lane)
                 except UnflushedError:
                     return await self._flushed(environ, body, lane, ticket=None)
                 except WouldBlockError as error:
@@ -456,11 +461,24 @@ class Bridge:
                 return await self._flushed(environ, body, lane, ticket=ticket)
         except asyncio.CancelledError:
             # The worker ends. Raised, it would be a 500 by uvicorn, which means a bug; and what is given up here is not
-            # to be done half a second later after all. Without a ticket it has been committed, and waits for the flush.
-            outcome = _NOTHING_STORED if ticket is not None and ticket.expire() else UNKNOWN_OUTCOME
-            return self._ended(environ, outcome)
+            # to be done half a second later after all. What is done without a ticket is done, but for its flush.
+            undone = "committed" not in environ["pushgateway.scratch"] if ticket is None else ticket.expire()
+            return self._ended(environ, _NOTHING_STORED if undone else UNKNOWN_OUTCOME)
         except Exception:
             return self._failed(environ)
+
+    async def _call_soon(self, environ: Environ, body: bytes, lane: Lane) -> Response:
+        """Call the application on the loop, and again soon while others write, since most of them are soon through.
+
+        Raises:
+            WouldBlockError: The application would have to wait for longer, or for something else.
+        """
+        for pause_seconds in _PAUSES_SECONDS:
+            try:
+                return self._call(environ, body, lane, ticket=None)
+            except LockedError:
+                await asyncio.sleep(pause_seconds)
+        return self._call(environ, body, lane, ticket=None)
 
     async def _flushed(self, environ: Environ, body: bytes, lane: Lane, *, ticket: Ticket | None) -> Response:
         """Let the store be flushed, then the application answer."""

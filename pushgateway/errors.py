@@ -198,6 +198,10 @@ class WouldBlockError(StoreError):
     """Another writer holds the lock and the caller asked not to wait; nothing was stored."""
 
 
+class LockedError(WouldBlockError):
+    """Another writer holds the lock, and may be through in a moment."""
+
+
 class LongWorkError(WouldBlockError):
     """The work takes longer than the caller's thread may be kept; nothing was stored."""
 

@@ -18,7 +18,7 @@ import time
 from types import TracebackType
 from typing import Final
 
-from pushgateway.errors import StoreBusyError, WouldBlockError
+from pushgateway.errors import LockedError, StoreBusyError
 from pushgateway.storage.base import Ticket
 
 __all__ = ["LOCK_SUFFIX", "Turn", "WriterLock"]
@@ -60,12 +60,12 @@ class WriterLock:
                 of this one is before us. Else wait for whoever is before us, then claim the ticket.
 
         Raises:
-            WouldBlockError: There is no ticket, and another thread or process has the lock.
+            LockedError: There is no ticket, and another thread or process has the lock.
             StoreBusyError: The ticket expired before the lock was ours.
             OSError: The file cannot be opened or locked.
         """
         if not self._mutex.acquire(blocking=ticket is not None):
-            raise WouldBlockError(_BUSY)
+            raise LockedError(_BUSY)
         try:
             if ticket is None:
                 self._lock_soon()
@@ -73,7 +73,7 @@ class WriterLock:
                 self._lock_file(fcntl.LOCK_EX)
         except BlockingIOError:
             self._mutex.release()
-            raise WouldBlockError(_BUSY) from None
+            raise LockedError(_BUSY) from None
         except BaseException:
             self._mutex.release()
             raise

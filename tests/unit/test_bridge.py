@@ -19,7 +19,7 @@ import pytest
 from pushgateway import bridge as bridge_module
 from pushgateway.bridge import Bridge, Lane, Parts, choose_lane, make_environ
 from pushgateway.config import Limits
-from pushgateway.errors import LongWorkError, UnflushedError, WouldBlockError
+from pushgateway.errors import LockedError, LongWorkError, UnflushedError, WouldBlockError
 from pushgateway.guard import Verdict
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import Refused
@@ -225,6 +225,61 @@ def test_whoever_would_block_comes_again_in_the_writer_thread() -> None:
         answer = run(ask(bridge))
     assert answer.body == b"late"
     assert calls == [("MainThread", True, b"x 1\n", None), ("writer-0", False, b"x 1\n", "prepared")]
+
+
+@pytest.mark.parametrize(
+    ("turns", "calls"),
+    [
+        (3, ["MainThread"] * 4),
+        (99, ["MainThread"] * (1 + len(bridge_module._PAUSES_SECONDS)) + ["writer-0"]),
+    ],
+)
+def test_a_write_tries_again_while_another_writes(
+    monkeypatch: pytest.MonkeyPatch, turns: int, calls: list[str]
+) -> None:
+    """While the lock is taken the loop tries again a few times, serving others meanwhile; then a thread waits."""
+    monkeypatch.setattr(bridge_module, "_PAUSES_SECONDS", (0,) * len(bridge_module._PAUSES_SECONDS))
+    called: list[str] = []
+
+    def view(environ: Environ) -> bytes:
+        if environ["REQUEST_METHOD"] == "GET":
+            called.append("health")
+            return b""
+        called.append(threading.current_thread().name)
+        if environ["pushgateway.ticket"] is None and called.count("MainThread") <= turns:
+            raise LockedError("taken")
+        return b"stored"
+
+    async def talk(bridge: Bridge) -> list[bytes]:
+        answers = await asyncio.gather(ask(bridge), ask(bridge, "GET", b"/-/healthy", pieces=(b"",)))
+        return [answer.body for answer in answers]
+
+    with bridged(view) as bridge:
+        assert run(talk(bridge)) == [b"stored", b""]
+    assert called[1] == "health"
+    assert [name for name in called if name != "health"] == calls
+
+
+def test_the_end_of_the_worker_before_a_write_has_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that is cancelled between two tries is 503, says that nothing was stored, and does not try again."""
+    monkeypatch.setattr(bridge_module, "_PAUSES_SECONDS", (60,))
+    called: list[str] = []
+
+    def view(environ: Environ) -> bytes:
+        called.append(environ["PATH_INFO"])
+        raise LockedError("taken")
+
+    async def talk(bridge: Bridge) -> Answer:
+        asking = asyncio.ensure_future(ask(bridge))
+        while not called:
+            await asyncio.sleep(0)
+        asking.cancel()
+        return await asking
+
+    with bridged(view) as bridge:
+        answer = run(talk(bridge))
+    assert (answer.status, answer.body) == (503, b"the gateway is ending; nothing was stored, try again\n")
+    assert len(called) == 1
 
 
 def test_deadline_passes_while_waiting() -> None:

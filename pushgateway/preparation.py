@@ -52,12 +52,18 @@ def prepare_push(  # noqa: PLR0913 -- settings, which all have names
     if go_on is not None:
         go_on()
     identities = [rules.identities(family) for family in labelled]
-    contradictory = _contradicts(labelled, identities, own, tolerated=not checked)
+    hashes = [rules.hashes(series) for series in identities]
+    contradictory = _contradicts(labelled, identities, hashes, own, tolerated=not checked)
     labelled.reverse()
     return Push(
         key=key,
         # Each family goes as soon as it is rendered.
-        families=tuple([_stored(labelled.pop(), series, utf8_names=utf8_names) for series in identities]),
+        families=tuple(
+            [
+                _stored(labelled.pop(), series, hashed, utf8_names=utf8_names)
+                for series, hashed in zip(identities, hashes, strict=True)
+            ]
+        ),
         replace=replace,
         received_at_seconds=received_at_seconds,
         series=_series(key),
@@ -84,13 +90,14 @@ def _series(key: GroupingKey) -> bytes:
 def _contradicts(
     families: Sequence[MetricFamily],
     identities: Sequence[Sequence[Labels]],
+    hashes: Sequence[bytes],
     own: Mapping[str, MetricType],
     *,
     tolerated: bool,
 ) -> bool:
     """Return whether families contradict each other or the gateway's own; if that is not tolerated, raise."""
     try:
-        rules.check(families, own, identities=identities)
+        rules.check(families, own, identities=identities, hashes=hashes)
     except InconsistentPushError:
         if not tolerated:
             raise
@@ -98,7 +105,7 @@ def _contradicts(
     return False
 
 
-def _stored(family: MetricFamily, identities: Sequence[Labels], *, utf8_names: bool) -> StoredFamily:
+def _stored(family: MetricFamily, identities: Sequence[Labels], hashes: bytes, *, utf8_names: bool) -> StoredFamily:
     lines = text.render_metrics(family)
     return StoredFamily(
         name=family.name,
@@ -107,7 +114,7 @@ def _stored(family: MetricFamily, identities: Sequence[Labels], *, utf8_names: b
         text=lines,
         metrics=protobuf.encode_metrics(family),
         identities=identities,
-        hashes=rules.hashes(identities),
+        hashes=hashes,
         samples=lines.count(b"\n"),
         unit=family.unit,
         legacy=not utf8_names or rules.is_legacy(family),

@@ -89,14 +89,6 @@ class LabelTable(_Rows[Labels]):
         columns = [*self.varying, *more]
         return list(map(template.__mod__, zip(*columns, strict=True))) if columns else [template % ()] * self._count
 
-    def has_repeated(self) -> bool:
-        """Return whether a label set is there twice."""
-        varying = self.varying
-        if not varying:
-            return self._count > 1
-        different = set(zip(*varying, strict=True)) if len(varying) > 1 else set(varying[0])
-        return len(different) < self._count
-
 
 class SampleTable(_Rows[Sample]):
     """Samples that have labels and a value, and the same label names.

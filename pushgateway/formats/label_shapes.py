@@ -8,7 +8,7 @@ each list of separators is checked once and remembered, and a line costs a split
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +29,7 @@ class Shape(NamedTuple):
     """
 
     names: tuple[str, ...]
-    sort: Callable[[list[Any]], tuple[Any, ...]] | None
+    sort: Callable[[Sequence[Any]], tuple[Any, ...]] | None
     parts: int
     longest_name: int
 

@@ -257,15 +257,21 @@ def claims(one: tuple[str, MetricType], other: tuple[str, MetricType]) -> bool:
     values.keys,
     st.dictionaries(values.family_names, st.sampled_from(MetricType), max_size=2),
     st.booleans(),
+    st.booleans(),
 )
 def test_check_agrees_with_a_slow_model(
-    families: tuple[MetricFamily, ...], key: GroupingKey, own: Mapping[str, MetricType], give_identities: bool
+    families: tuple[MetricFamily, ...],
+    key: GroupingKey,
+    own: Mapping[str, MetricType],
+    give_identities: bool,
+    give_hashes: bool,
 ) -> None:
-    """What is refused is exactly what a comparison of everything with everything finds, identities given or not."""
+    """What is refused is exactly what a comparison of everything with everything finds, whatever else is given."""
     labelled = rules.label(families, key)
     identities = [rules.identities(family) for family in labelled] if give_identities else None
+    hashes = [rules.hashes(rules.identities(family)) for family in labelled] if give_hashes else None
     try:
-        rules.check(labelled, own, identities=identities)
+        rules.check(labelled, own, identities=identities, hashes=hashes)
         accepted = True
     except InconsistentPushError:
         accepted = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,16 +61,6 @@ def test_label_sets_without_labels_are_there_all_the_same() -> None:
     bare = LabelTable((), (), 2)
     assert tuple(bare) == ((), ())
     assert bare.fill("100%%") == ["100%", "100%"]
-    assert bare.has_repeated()
-
-
-@pytest.mark.parametrize(
-    ("columns", "repeated"),
-    [(("1", "2"), True), (("1", ["x", "y"]), False), (("1", ["x", "x"]), True), ((["1", "2"], ["x", "x"]), False)],
-)
-def test_a_table_knows_whether_a_label_set_is_there_twice(columns: tuple[str | list[str]], repeated: bool) -> None:
-    """All columns together tell rows apart."""
-    assert LabelTable(("a", "b"), columns, 2).has_repeated() is repeated
 
 
 def test_the_label_names_of_a_table_are_one_shape() -> None:

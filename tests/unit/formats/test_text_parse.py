@@ -3,6 +3,7 @@ import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -124,15 +125,22 @@ long_bodies = st.lists(runs | st.sampled_from(ODD).map(lambda line: f"{line}\n")
 
 
 @thorough
-@given(long_bodies, st.sampled_from([100, 1000, 10_000]), st.sampled_from([1, 2, 128]), st.sampled_from([30, 10_000]))
+@given(
+    long_bodies,
+    st.sampled_from([100, 1000, 10_000]),
+    st.sampled_from([1, 2, 128]),
+    st.sampled_from([30, 10_000]),
+    st.sampled_from([1, 40, 256]),
+)
 def test_lines_that_are_read_as_columns_say_what_each_of_them_says(
-    body: bytes, window: int, labels: int, samples: int
+    body: bytes, window: int, labels: int, samples: int, alike: int
 ) -> None:
     """Many lines alike, and others among them, give the families or the error that they give one by one."""
     limits = Limits(value_bytes=window, labels_per_series=labels, samples_per_push=samples)
-    assert outcome(partial(text.parse, limits=limits), body) == outcome(
-        partial(text.parse_carefully, limits=limits), body
-    )
+    with patch.object(text, "_ALIKE", alike):
+        assert outcome(partial(text.parse, limits=limits), body) == outcome(
+            partial(text.parse_carefully, limits=limits), body
+        )
 
 
 def test_lines_alike_become_a_table_whatever_windows_they_stand_in() -> None:

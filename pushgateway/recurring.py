@@ -3,8 +3,8 @@
 A job pushes the same lines at every run, with other values; and so do the many jobs of one program, into groups whose
 labels have the same names. What a body of text means beside its numbers is worked out once: `Recurring` splits a body
 at its numbers, and what is left, together with the label names of the group, is looked up. A push of 20 samples that is
-found takes a third of the time of `preparation.prepare_push`, 0.11 ms instead of 0.32; and a fifth, 0.06 ms, where the
-group has pushed it before: what does not depend on the numbers is kept for some groups, too.
+found takes less than half the time of `preparation.prepare_push`, 0.14 ms instead of 0.32; and a fifth, 0.07 ms, where
+the group has pushed it before: what does not depend on the numbers is kept for some groups, too.
 
 The way from one body to the next is not a second parser. A shape is learnt with `prepare_push`'s own steps, from a body
 whose numbers follow one another from a random one on: wherever such a number comes out in the end, it says which of the
@@ -55,11 +55,11 @@ _BYTES_A_LINE: Final = 400
 _BYTES_A_BYTE: Final = 4
 """What shapes may take, as reckoned from their bodies: some 600 of 20 samples. Beyond it all are forgotten."""
 
-_GROUPED_BYTES: Final = 4 << 20
+_GROUPED_BYTES: Final = 8 << 20
 _BYTES_A_GROUP: Final = 500
 _BYTES_A_GROUPED_LINE: Final = 150
-"""How much is kept of what groups make of lines, as reckoned: of some 400 groups of 20 samples. It saves 0.05 ms of the
-0.11 that a push of these takes."""
+"""How much is kept of what groups make of lines, as reckoned: of some 800 groups of 20 samples, the oldest of which go
+first. A push takes 0.07 ms with it, and 0.14 without, since it is made then."""
 
 _SEEN: Final = 4096
 """How many shapes are remembered as seen once, as a number each: what never comes back is not learnt."""
@@ -117,6 +117,14 @@ class _Grouped(NamedTuple):
     lines: str
 
 
+class _InGroup(NamedTuple):
+    """What is known of a shape in one group: the label set of the group's own series, and so many bytes in all."""
+
+    series: bytes
+    families: tuple[_Grouped, ...]
+    bytes: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Known:
     """A shape.
@@ -149,7 +157,7 @@ class Recurring:
         self._known: dict[_Shape, _Known | None] = {}
         self._kept_bytes = 0
         self._seen: set[int] = set()
-        self._grouped: dict[tuple[_Known, str], tuple[bytes, tuple[_Grouped, ...]]] = {}
+        self._grouped: dict[tuple[_Known, str], _InGroup] = {}
         self._grouped_bytes = 0
         self._learning = threading.Lock()
 
@@ -179,26 +187,26 @@ class Recurring:
         made = self._grouped.get((known, key.key)) or self._group(known, key)
         if made is None:
             return None
-        series, grouped = made
         words = list(map(text.format_value, numbers))
-        families = tuple([_stored(one, numbers, words) for one in grouped])
-        return Push(key, families, replace, received_at_seconds, series)
+        families = tuple([_stored(one, numbers, words) for one in made.families])
+        return Push(key, families, replace, received_at_seconds, made.series)
 
-    def _group(self, known: _Known, key: GroupingKey) -> tuple[bytes, tuple[_Grouped, ...]] | None:
+    def _group(self, known: _Known, key: GroupingKey) -> _InGroup | None:
         """Put the labels of a group in their places, and keep the outcome for its next push; None if they are long."""
         series = text.render_labels(rules.group_labels(key))
         if len(series) * known.lines > self._limits.rendered_bytes:
             return None
         extra = key.labels if "instance" in key.shape else (*key.labels, ("instance", ""))
         words = [escape(value).replace("%", "%%") for _, value in key.labels] + ["%s"] * (known.lines + 1)
-        made = series, tuple([_grouped(one, extra, words) for one in known.families])
+        families = tuple([_grouped(one, extra, words) for one in known.families])
         size = _BYTES_A_GROUP + (_BYTES_A_GROUPED_LINE + len(series)) * known.lines
         size += 2 * sum(len(one.lines) for one in known.families) + 2 * len(series)
+        made = _InGroup(series, families, size)
         with self._learning:
-            if self._grouped_bytes + size > _GROUPED_BYTES:
-                self._grouped.clear()
-                self._grouped_bytes = 0
-            if size <= _GROUPED_BYTES:
+            if size <= _GROUPED_BYTES and (known, key.key) not in self._grouped:
+                while self._grouped_bytes + size > _GROUPED_BYTES:
+                    oldest = next(iter(self._grouped))
+                    self._grouped_bytes -= self._grouped.pop(oldest).bytes
                 self._grouped_bytes += size
                 self._grouped[known, key.key] = made
         return made

@@ -176,8 +176,13 @@ def test_memory_of_groups_is_bounded(monkeypatch: pytest.MonkeyPatch, body: byte
         key = GroupingKey.of({"job": f"job-{number}", "long": value})
         assert repeated(body, key, recurring) == prepared(body, key)
     assert len(recurring._grouped) < 60
-    kept = [one for _, families in recurring._grouped.values() for one in families]
+    kept = [one for made in recurring._grouped.values() for one in made.families]
     assert sum(len(one.lines) for one in kept) < 30_000
+    assert sum(made.bytes for made in recurring._grouped.values()) == recurring._grouped_bytes <= 30_000
+    # The newest are kept, unless one alone is too much.
+    newest = [GroupingKey.of({"job": f"job-{number}", "long": value}).key for number in range(60)]
+    found = [key for _, key in recurring._grouped]
+    assert found == newest[len(newest) - len(found) :]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])

@@ -15,6 +15,7 @@
      +-- StoreError                  the store cannot do what was asked
           +-- StoreBusyError         other writers were before us until the deadline passed
           +-- WouldBlockError        another writer holds the lock and the caller asked not to wait
+          |    +-- LockedError       it may be through in a moment
           |    +-- LongWorkError     the work takes longer than the caller's thread may be kept
           |    +-- UnflushedError    it is done, and the caller is to flush the store before anybody is told
           +-- StoreUnwritableError   disk full, read-only, file deleted: nothing was stored, reads go on
@@ -33,6 +34,7 @@ __all__ = [
     "GroupingKeyError",
     "InconsistentPushError",
     "LimitError",
+    "LockedError",
     "LongWorkError",
     "OvertakenError",
     "ParseError",

@@ -19,6 +19,7 @@ from tests.project.pages import ROOT, page, pages, rows, section
 NOT_ANSWERED = {
     "CommandError",
     "ConfigError",
+    "LockedError",
     "LongWorkError",
     "UnflushedError",
     "OvertakenError",
@@ -27,7 +28,7 @@ NOT_ANSWERED = {
     "WebConfigError",
     "WouldBlockError",
 }
-"""Errors that no HTTP client can see: four end the program, two are messages to the bridge, one is met
+"""Errors that no HTTP client can see: four end the program, three are messages to the bridge, one is met
 by an import alone, one is only the root."""
 
 OWN_TIMES = ("push_time_seconds", "push_failure_time_seconds")

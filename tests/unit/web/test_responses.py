@@ -82,7 +82,7 @@ def test_each_error_has_one_answer(
 def test_no_error_is_forgotten() -> None:
     """Every error of the tree is answered here, but those that never reach a request."""
     commands = {"StartError", "WebConfigError", "CommandError", "OvertakenError"}
-    elsewhere = {"PushgatewayError", "WouldBlockError", "UnflushedError", "LongWorkError"} | commands
+    elsewhere = {"PushgatewayError", "WouldBlockError", "UnflushedError", "LockedError", "LongWorkError"} | commands
     assert {type(case[0]).__name__ for case in CASES} | elsewhere == set(errors_module.__all__)
 
 

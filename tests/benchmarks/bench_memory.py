@@ -197,6 +197,7 @@ def measure(flags: list[str], kind: Callable[[Limits], Body], limits: Limits) ->
         Gateway(*SETTINGS, *flags) as gateway,
         ThreadPoolExecutor(CONNECTIONS) as clients,
     ):
+        time.sleep(1)  # The first worker serves before the others have begun.
         idle = pss_bytes(gateway.pid)
 
         def send(number: int) -> int:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["UINT64_LIMIT", "format_value", "parse_float", "uint64_or_none", "wrap_uint64"]
+__all__ = ["UINT64_LIMIT", "format_value", "format_values", "parse_float", "uint64_or_none", "wrap_uint64"]
 
 UINT64_LIMIT: Final = 2.0**64
 """The first double that an unsigned 64-bit integer cannot hold."""
+
+_MANY_DIGITS: Final = 1e15
+"""Below, the digits of a whole number are those of the shortest text that reads back as it."""
 
 _EXPONENTS: Final = tuple([f"e+{digits - 1:02d}" for digits in range(17)])
 """By how many digits there are before the point."""
@@ -49,15 +53,14 @@ def format_value(value: float) -> str:
 
     Exponents are used below 1e-4 and from 1e6 on, with at least two digits. Minus zero is written as 0.
     """
-    if -1e15 < value < 1e15:
+    if -_MANY_DIGITS < value < _MANY_DIGITS:
         whole = int(value)
         if whole == value:
             digits = str(whole)
             if -1e6 < value < 1e6:
                 return digits
-            if value > 0:  # so few digits all count: there are no shorter ones that read back as the same
-                kept = digits.rstrip("0")
-                return f"{kept[0]}{'.' if len(kept) > 1 else ''}{kept[1:]}{_EXPONENTS[len(digits)]}"
+            if value > 0:
+                return _large_whole(digits)
         if -1e6 < value < 1e6:
             # Python's repr has the same digits, and switches to the same exponent form at the same lower end.
             return repr(float(value))
@@ -66,6 +69,27 @@ def format_value(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     return _with_exponent(repr(float(value)))
+
+
+def format_values(values: Sequence[float]) -> list[str]:
+    """Write numbers as `format_value` does each; where all are whole, as counts are, in less than half the time."""
+    if not all(map(float.is_integer, values)) or min(values) < 0 or max(values) >= _MANY_DIGITS:
+        return list(map(format_value, values))
+    all_digits = list(map(str, map(int, values)))
+    return [
+        digits
+        if len(digits) < 7
+        else f"{digits[0]}.{digits[1:]}{_EXPONENTS[len(digits)]}"
+        if digits[-1] != "0"
+        else _large_whole(digits)
+        for digits in all_digits
+    ]
+
+
+def _large_whole(digits: str) -> str:
+    """Write a whole number from 1e6 to 1e15, all digits of which count: no shorter ones read back as the same."""
+    kept = digits.rstrip("0")
+    return f"{kept[0]}{'.' if len(kept) > 1 else ''}{kept[1:]}{_EXPONENTS[len(digits)]}"
 
 
 def _with_exponent(text: str) -> str:

@@ -21,7 +21,7 @@ from pushgateway.model import (
     Sample,
     Summary,
 )
-from pushgateway.tables import SampleTable
+from pushgateway.tables import Column, SampleTable, join_rows
 
 __all__ = ["VALUES", "count_metrics", "cut_metrics", "encode_metrics", "encode_varint"]
 
@@ -119,25 +119,25 @@ def encode_metrics(family: MetricFamily) -> bytes:
 def _encode_table(table: SampleTable, value: bytes) -> bytes | None:
     """Serialise a table a column at a time, as text, in which a character is a byte; None if a byte would not do."""
     labels = table.labels
-    template, columns = "", []
+    pieces: list[Column] = []
     for name, column in zip(labels.names, labels.columns, strict=True):
         if isinstance(column, str):
-            template += _remembered[name, column].decode("latin-1").replace("%", "%%")
+            pieces.append(_remembered[name, column].decode("latin-1"))
             continue
-        longest = max(map(len, column))
+        lengths = list(map(len, column))
+        longest = max(lengths)
         if len(name) + longest + 4 >= 128 or not (name.isascii() and "".join(column).isascii()):
             return None
         start = f"\n{chr(len(name))}{name}\x12"
         # By the length of the value: what stands before it.
         before = [f"\n{chr(len(start) + 1 + size)}{start}{chr(size)}" for size in range(longest + 1)]
-        columns.append([before[len(one)] + one for one in column])
-        template += "%s"
-    template += value.decode()
-    fields = list(map(template.__mod__, zip(*columns, strict=True))) if columns else [template % ()] * len(table)
-    heads = {size: '"' + encode_varint(size + 8).decode("latin-1") for size in set(map(len, fields))}
+        pieces += (list(map(before.__getitem__, lengths)), column)
+    fields = join_rows([*pieces, value.decode()], len(table))
+    sizes = list(map(len, fields))
+    heads = {size: '"' + encode_varint(size + 8).decode("latin-1") for size in set(sizes)}
     doubles = _doubles(table.values).decode("latin-1")
     parts = [""] * (3 * len(fields))
-    parts[::3] = [heads[len(one)] for one in fields]
+    parts[::3] = map(heads.__getitem__, sizes)
     parts[1::3] = fields
     parts[2::3] = [doubles[at : at + 8] for at in range(0, len(doubles), 8)]
     return "".join(parts).encode("latin-1")

@@ -28,12 +28,12 @@ from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.drafts import Drafts, Target
 from pushgateway.formats.label_shapes import Shape, find_shape
 from pushgateway.formats.line_starts import PairTexts, escape, pair_text, start_line, starts, written_name
-from pushgateway.formats.numbers import format_value
+from pushgateway.formats.numbers import format_value, format_values
 from pushgateway.formats.spending import check_spending
 from pushgateway.formats.text_line import read_line
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 from pushgateway.names import METRIC_NAME_RE, is_metric_name, shown
-from pushgateway.tables import SampleTable
+from pushgateway.tables import Column, SampleTable, join_rows
 
 __all__ = [
     "VALUE",
@@ -395,22 +395,22 @@ _odd = re.compile(r'[\x00-"\\]').search
 
 def _table_lines(start: str, table: SampleTable) -> bytes:
     labels = table.labels
-    pairs, columns, is_odd = [], [], False
+    pieces: list[Column] = []
+    is_odd = False
     for name, column in zip(labels.names, labels.columns, strict=True):
         if isinstance(column, str):
-            pairs.append(pair_text((name, column)).replace("%", "%%"))
-            continue
-        pairs.append(pair_text((name, "")).replace("%", "%%")[:-1] + '%s"')
-        if _odd("".join(column)):
-            is_odd, column = True, list(map(escape, column))  # noqa: PLW2901 - the same as it is written
-        columns.append(column)
-    template = f"{start.replace('%', '%%')}{','.join(pairs)}}}"
-    begins = list(map(template.__mod__, zip(*columns, strict=True))) if columns else [template % ()] * len(table)
-    words = list(map(format_value, table.values))
+            pieces += (start, pair_text((name, column)))
+        else:
+            pieces += (start, pair_text((name, ""))[:-1], column, '"')
+            if _odd("".join(column)):
+                is_odd, pieces[-2] = True, list(map(escape, column))
+        start = ","
+    begins = join_rows([*pieces, "} "], len(table))
+    words = format_values(table.values)
     # A text sorts faster than a tuple: 18 ms of 100 000.
     keys = list(zip(*labels.varying, strict=True)) if is_odd else begins
     order = sorted(range(len(begins)), key=keys.__getitem__)
-    return "".join([f"{begins[at]} {words[at]}\n" for at in order]).encode()
+    return "".join([f"{begins[at]}{words[at]}\n" for at in order]).encode()
 
 
 def _order(metric: Metric) -> list[Any]:

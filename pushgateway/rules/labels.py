@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from pushgateway.errors import LimitError
 from pushgateway.model import GroupingKey, Histogram, Labels, Metric, MetricFamily, Summary
 from pushgateway.names import TIME_FAMILIES, is_legacy_label_name
-from pushgateway.tables import Column, LabelTable, SampleTable
+from pushgateway.tables import Column, LabelTable, SampleTable, join_rows
 
 __all__ = ["HASH_BYTES", "check_size", "group_labels", "hashes", "identities", "identity", "label"]
 
@@ -190,12 +190,12 @@ def hashes(identities: Iterable[Labels]) -> bytes:
 
 def _joined(table: LabelTable) -> list[str] | None:
     """Return the names and values of each label set joined by NUL; None if a name or value holds one."""
-    pieces = []
+    pieces: list[Column] = []
     for name, column in zip(table.names, table.columns, strict=True):
         if "\0" in name or "\0" in (column if isinstance(column, str) else "".join(column)):
             return None
-        pieces += [name.replace("%", "%%"), column.replace("%", "%%") if isinstance(column, str) else "%s"]
-    return table.fill("\0".join(pieces))
+        pieces += ("\0", name, "\0", column)
+    return join_rows(pieces[1:], len(table))
 
 
 def _sized(text: str) -> bytes:

@@ -12,7 +12,7 @@ from pushgateway.errors import InconsistentPushError
 from pushgateway.formats import protobuf, text
 from pushgateway.model import GroupingKey, MetricFamily, MetricType, Push, Sample
 from pushgateway.preparation import prepare_push
-from pushgateway.tables import LabelTable, SampleTable, label_shapes
+from pushgateway.tables import LabelTable, SampleTable, join_rows, label_shapes
 
 LABELS = LabelTable(("a", "b"), ("1", ["x", "", "y"]), 3)
 TABLE = SampleTable(LABELS, array("d", [1.0, -0.0, 3.0]))
@@ -60,7 +60,13 @@ def test_label_sets_without_labels_are_there_all_the_same() -> None:
     """A table without columns has as many rows as it says."""
     bare = LabelTable((), (), 2)
     assert tuple(bare) == ((), ())
-    assert bare.fill("100%%") == ["100%", "100%"]
+
+
+def test_rows_are_joined_of_columns_and_texts() -> None:
+    """A text stands in each row; where there is nothing else there are as many rows all the same."""
+    assert join_rows(["<", ["a", "b"], ">", ["c", ""]], 2) == ["<a>c", "<b>"]
+    assert join_rows(["100%", "s"], 2) == ["100%s", "100%s"]
+    assert join_rows([], 2) == ["", ""]
 
 
 def test_the_label_names_of_a_table_are_one_shape() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushgateway.formats.numbers import format_value, parse_float, uint64_or_none, wrap_uint64
+from pushgateway.formats.numbers import format_value, format_values, parse_float, uint64_or_none, wrap_uint64
 
 FORMATTED = {
     0.0: "0",
@@ -42,6 +42,26 @@ FORMATTED = {
 def test_values_are_written_as_go_writes_them(value: float, written: str) -> None:
     """Exponents below 1e-4 and from 1e6 on, two digits at least, shortest digits."""
     assert format_value(value) == written
+
+
+@given(
+    st.lists(st.floats(), min_size=1)
+    | st.lists(st.integers(0, 10**16).map(float), min_size=1)
+    | st.lists(st.integers(0, 10**9).map(lambda number: number * 1e5), min_size=1)
+    | st.lists(st.sampled_from([0.0, -0.0, 999_999.0, 1e6, 1_000_001.0, 1e15 - 1, 1e15]), min_size=1)
+)
+def test_many_values_are_written_as_each_is(numbers: list[float]) -> None:
+    """Whether all of them are whole or not."""
+    assert format_values(numbers) == [format_value(number) for number in numbers]
+
+
+@given(st.integers(1, 10**16) | st.integers(1, 10**9).map(lambda number: number * 10**6))
+def test_whole_numbers_have_the_shortest_digits(number: int) -> None:
+    """The digits before the exponent are those of Python's repr, which are the shortest."""
+    value = float(number)
+    digits = repr(value).removesuffix(".0").replace(".", "").partition("e")[0].strip("0")
+    assert format_value(value).partition("e")[0].replace(".", "").rstrip("0") == digits
+    assert format_value(-value) == f"-{format_value(value)}"
 
 
 def test_minus_zero_and_nan() -> None:

@@ -87,7 +87,7 @@ _ALIKE: Final = 256
 
 
 class _Alike(NamedTuple):
-    """How lines look, and what takes them apart: name, values, number; any other line is in the last place.
+    """How lines look, and what takes them apart: name, values, number; any other row is in the last place.
 
     100 000 lines took 105 ms this way, and 185 where all was split and compared.
     """
@@ -99,7 +99,7 @@ class _Alike(NamedTuple):
 @lru_cache(maxsize=64)
 def _alike_rows(separators: tuple[str, ...]) -> re.Pattern[str]:
     labels = r'"([^"\\\n]*+)"'.join(map(re.escape, separators))
-    return re.compile(rf"({METRIC_NAME_RE})\{{{labels}\}} ({VALUE})\n|({_LINE})")
+    return re.compile(rf"({METRIC_NAME_RE})\{{{labels}\}} ({VALUE})\n|({_SILENT}|{_LINE})")
 
 
 def parse(
@@ -252,19 +252,22 @@ class _Reader:
         if len({row[0] for row in rows}) * _RUN > len(rows):
             self._alike = None
             return None
-        samples = lines = 0
+        alike, samples, lines = self._alike, 0, 0
         for name, run in groupby(rows, _name):
             _, *columns, values, others = zip(*run, strict=True)
-            if not name:
-                try:
-                    samples += self._read_rows_of_any(_rows, "".join(others))
-                except ParseError as error:
-                    error.line += lines
-                    raise
-            else:
-                samples += len(values)
-                _take(self._drafts.target(name), shape, columns, map(float, values))
-            lines += len(values)
+            other = "".join(others)
+            try:
+                if name:
+                    _take(self._drafts.target(name), shape, columns, map(float, values))
+                    samples += len(values)
+                else:
+                    samples += self._read_rows_of_any(_rows, other)
+            except ParseError as error:
+                error.line += lines
+                raise
+            lines += len(values) if name else other.count("\n")
+        if samples < len(rows) // 2 and self._alike is alike:
+            self._alike = None  # each other row takes a place for each label
         return samples
 
     def _read_each(self, rows: Sequence[_Row], start: int, end: int, *, pattern: re.Pattern[str], text: str) -> int:
@@ -305,13 +308,16 @@ class _Reader:
 
 
 def _take(target: Target, shape: Shape, columns: Sequence[Sequence[str]], values: Iterable[float]) -> None:
-    """Take samples of one shape; the columns are in the order of their lines."""
+    """Take samples of one shape; the columns are in the order of their lines, of which errors have the number."""
     ordered: Sequence[Sequence[str]] = shape.sort(columns) if shape.sort else columns
     if target.append is not None:
         target.draft.add_run(shape.names, ordered, values)
         return
-    for row, value in zip(zip(*ordered, strict=True), values, strict=True):
-        target.draft.add(target.part, tuple(zip(shape.names, row, strict=True)), value)
+    for number, (*row, value) in enumerate(zip(*ordered, values, strict=True), start=1):
+        try:
+            target.draft.add(target.part, tuple(zip(shape.names, row, strict=True)), value)
+        except ParseError as error:
+            raise ParseError(error.message, line=number, hint=error.hint, family=shown(error.family)) from None
 
 
 def _runs(rows: Sequence[_Row]) -> Iterator[tuple[int, int]]:

@@ -1,5 +1,6 @@
 import contextlib
 import tomllib
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,10 @@ def test_the_fast_path_agrees_with_the_careful_one_on_limits(body: bytes, labels
     )
 
 
-USUAL = ['a="{0}",b="x y"', 'b="{0}",a="{0}"', 'a = "{0}", b="}}",', 'b="",a="é{0}"', "", 'le="{0}"', 'a="{0}" b="1"']
+USUAL = [
+    *['a="{0}",b="x y"', 'b="{0}",a="{0}"', 'a = "{0}", b="}}",', 'b="",a="é{0}"', "", 'le="{0}"', 'a="{0}" b="1"'],
+    *['le="{0}",b="2"', 'le="{0}x"'],
+]
 ODD = [
     *[
         "",
@@ -141,6 +145,29 @@ def test_lines_that_are_read_as_columns_say_what_each_of_them_says(
         assert outcome(partial(text.parse, limits=limits), body) == outcome(
             partial(text.parse_carefully, limits=limits), body
         )
+
+
+@pytest.mark.parametrize("bad", [b'h_bucket{a="1",le="x"} 1\n', b'h_bucket{a="1",le="1"} -1\n'])
+def test_a_bad_bucket_among_lines_that_look_like_others_has_its_line(bad: bytes) -> None:
+    """The line of an error is counted from the beginning of the body, also where lines are taken apart together."""
+    alike = b"".join([b'x{a="%d",le="1"} 1\n' % at for at in range(4000)])
+    good = b'h_bucket{a="1",le="1"} 1\n' * 50
+    with pytest.raises(ParseError) as caught:
+        text.parse(alike + b"# a comment\n\n# TYPE h histogram\n" + good + bad + good)
+    assert (caught.value.line, caught.value.family) == (4054, "h")
+
+
+def test_lines_that_say_nothing_take_little_behind_lines_alike() -> None:
+    """65 000 blank lines of a window are one row, and not one each that has a place for every label."""
+    names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS"
+    alike = b"x{%b} 1\n" % b",".join([b'%c=""' % ord(name) for name in names]) * 300
+    tracemalloc.start()
+    try:
+        text.parse(alike + b"\n" * (1 << 18))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 << 20
 
 
 def test_lines_alike_become_a_table_whatever_windows_they_stand_in() -> None:

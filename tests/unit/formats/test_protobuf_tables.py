@@ -14,6 +14,7 @@ from pushgateway.config import Limits
 from pushgateway.errors import InconsistentPushError, LimitError, ParseError
 from pushgateway.formats import protobuf
 from pushgateway.formats.protobuf_encode import encode_varint
+from pushgateway.formats.protobuf_tables import find_metrics
 from pushgateway.model import Exemplar, MetricFamily, MetricType, Sample
 from pushgateway.tables import SampleTable
 from tests.unit.formats.format_strategies import thorough
@@ -139,3 +140,26 @@ def test_limits_count_tables() -> None:
     assert [len(family.metrics) for family in protobuf.parse(two, limits=limits)] == [100, 100]
     with pytest.raises(LimitError):
         protobuf.parse(two, limits=dataclasses.replace(limits, samples_per_push=199))
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_many_other_fields_make_a_family_no_table(place: str) -> None:
+    """A body may have millions of them: only the reader that has a limit for them, and a check, goes through them."""
+    samples = tuple(Sample((("a", str(at)),), 1.0) for at in range(100))
+    metrics = protobuf.encode_metrics(MetricFamily("x", MetricType.GAUGE, "", samples))
+    helps, head = b"\x12\x00" * 100, b"\n\x01x\x18\x01"
+    body = helps + head + metrics if place == "before" else head + metrics + helps
+    (family,) = protobuf.parse(encode_varint(len(body)) + body)
+    assert isinstance(family.metrics, tuple)
+    assert family.metrics == samples
+
+
+def test_of_the_first_metric_few_fields_are_looked_at() -> None:
+    """What is damaged behind them is left to whoever reads the metric."""
+    metric = b"\n\x06\n\x01a\x12\x011" + b"\x30\x00" * 100 + b"\x07"
+    message = b'"' + encode_varint(len(metric)) + metric
+    found = find_metrics(memoryview(message))
+    assert found is not None
+    assert found.labels == 1
+    with pytest.raises(ParseError):
+        protobuf.parse(encode_varint(len(message)) + message)

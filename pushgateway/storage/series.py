@@ -106,14 +106,23 @@ class PushedSeries:
 
 
 def hash_pages(family: StoredFamily) -> list[tuple[bytes, bytes]]:
-    """Return the hashes of a large family, sorted, as pages with the first hash of each; [] if they fit its row."""
+    """Return the hashes of a large family, sorted, as pages with the first hash of each; [] if they fit its row.
+
+    A series that an unchecked push has hundreds of times fills pages with one hash. Behind the first of them that hash
+    is longer, by the page's place: so no two are the same, and whoever looks for it or the next one finds it.
+    """
     if not _is_large(family):
         return []
     words = struct.Struct(f">{len(family.hashes) // HASH_BYTES}Q")
     # As integers, which sort like the bytes and faster: 30 ms for 100 000, in place of 42.
     data = words.pack(*sorted(words.unpack(family.hashes)))
     page = _HASHES_IN_PAGE * HASH_BYTES
-    return [(data[at : at + HASH_BYTES], data[at : at + page]) for at in range(0, len(data), page)]
+    pages, last = [], b""
+    for at in range(0, len(data), page):
+        first = data[at : at + HASH_BYTES]
+        pages.append((first if first != last else first + at.to_bytes(4, "big"), data[at : at + page]))
+        last = first
+    return pages
 
 
 def _is_large(family: StoredFamily) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -240,6 +241,22 @@ def test_unchecked_twins(store: Store) -> None:
     store.apply(one(loose, "x", l="1"), None)
     store.apply(push(tight, family("x", group=tight), family("y", group=tight), checked=False), None)
     assert suspects(store) == {("x", loose.key): False, ("x", tight.key): True}
+
+
+def test_unchecked_series_that_are_there_many_times(store: Store) -> None:
+    """A push may have a series a thousand times; it counts as often, and a twin of any of its series is found."""
+    copies = ({"l": "1", "n": "many"},) * 1000
+    others = tuple([{"l": "1", "n": str(number)} for number in range(200)])
+    loose = push(A, family("x", group=A, series=(*others, *copies)), checked=False)
+    for _ in range(2):
+        store.apply(replace(loose, contradictory=True), None)
+        assert store.totals().series == 1200
+    tight = key("a", l="1")
+    for labels in (copies[0], *others[::40]):
+        refused(store, one(tight, "x", **labels), f'n="{labels["n"]}"')
+    store.apply(one(tight, "x", n="free"), None)
+    store.apply(Delete(A), None)
+    assert store.totals().series == 1
 
 
 def test_unchecked_against_own(database: Database) -> None:

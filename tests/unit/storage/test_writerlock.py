@@ -84,6 +84,32 @@ def test_no_overtaking(lock: WriterLock, path: str) -> None:
     other.close()
 
 
+def test_yields_in_vain_once(lock: WriterLock, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that may not wait one yields to a writer that takes long, and the others give up at once."""
+    yields: list[None] = []
+    yield_ = os.sched_yield
+
+    def counted() -> None:
+        yields.append(None)
+        yield_()
+
+    def yielded() -> bool:
+        yields.clear()
+        with pytest.raises(WouldBlockError):
+            lock.acquire(None)
+        return bool(yields)
+
+    monkeypatch.setattr("pushgateway.storage.writerlock._MOMENT_SECONDS", 0.002)
+    monkeypatch.setattr(os, "sched_yield", counted)
+    other = WriterLock(path)
+    for ticket in (None, Ticket()):
+        with other.turn(None):
+            assert [yielded() for _ in range(3)] == [True, False, False]
+        with lock.turn(ticket):
+            pass
+    other.close()
+
+
 def test_a_removed_file(lock: WriterLock, path: str) -> None:
     """If the file is removed, the lock moves to the one that others will find."""
     with lock.turn(None):

@@ -94,7 +94,8 @@ _BYTES_IN_ROW: Final = 16 << 10
 _SIGNATURE_BYTES: Final = 16
 
 _FREE_PAGES_KEPT: Final = 512
-"""4 MiB: what a group that is deleted and pushed again may use without the file shrinking and growing each time."""
+"""4 MiB, or 2 of an older file, whose pages are smaller: what a group that is deleted and pushed again may use without
+the file shrinking and growing each time."""
 
 _PAGES_GIVEN_BACK: Final = 8
 _PAGES_GIVEN_BACK_WAITING: Final = 128

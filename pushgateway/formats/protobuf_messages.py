@@ -14,7 +14,7 @@ from pushgateway.model import MetricType
 if TYPE_CHECKING:
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
-__all__ = ["METRIC_TYPES", "decode_error", "family_class"]
+__all__ = ["METRIC_TYPES", "decode_error", "family_class", "is_loaded"]
 
 _PACKAGE: Final = "io.prometheus.client"
 
@@ -81,6 +81,11 @@ def family_class() -> Any:
     pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.MetricFamily"))
+
+
+def is_loaded() -> bool:
+    """Return whether the classes have been made, so that nobody waits for them any more."""
+    return family_class.cache_info().currsize > 0
 
 
 def decode_error() -> type[Exception]:

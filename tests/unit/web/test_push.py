@@ -19,8 +19,9 @@ from pushgateway.errors import (
     StoreUnwritableError,
     WouldBlockError,
 )
-from pushgateway.formats import compression
-from pushgateway.model import Delete, GroupingKey, MetricType, Push, Refusal
+from pushgateway.formats import compression, protobuf
+from pushgateway.formats.protobuf_messages import family_class
+from pushgateway.model import Delete, GroupingKey, MetricFamily, MetricType, Push, Refusal, Sample
 from pushgateway.storage.base import Ticket
 from tests.unit.web.fakes import NOW, Site
 
@@ -367,6 +368,19 @@ def test_what_takes_long_is_not_done_on_the_loop(site: Site, path: str, body: by
         site.push(path, body, environ=inline)
     assert site.counted() == {}
     assert site.push(path, body, environ=bridged(Ticket())).status_code in (200, 400)
+
+
+def test_protobuf_is_not_loaded_on_the_loop(site: Site) -> None:
+    """The first push of protobuf asks to be repeated in a thread, which loads what all others need."""
+    media = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    headers = {"Content-Type": media}
+    body = protobuf.render([MetricFamily("x", MetricType.GAUGE, "", (Sample((), 1.0),))])
+    family_class.cache_clear()
+    with pytest.raises(LongWorkError):
+        site.push("job/a", body, headers=headers, environ=bridged(None, **{"pushgateway.room_bytes": 1 << 16}))
+    for ticket in (Ticket(), None):
+        environ = bridged(ticket, **{"pushgateway.room_bytes": 1 << 16})
+        assert site.push("job/a", body, headers=headers, environ=environ).status_code == 200
 
 
 def test_many_families_are_not_stored_on_the_loop(site: Site) -> None:

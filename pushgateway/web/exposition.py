@@ -3,7 +3,7 @@
 The gateway's own families change from scrape to scrape, all others only with the store. Families are sorted by name, so
 that what is stored stands in runs between the gateway's own. A run is finished when it has been read: put together, or
 rendered, and compressed. For each scrape the few own families are rendered and put between the runs, where compressed
-members follow one another as bytes would (RFC 1952, section 2.2; RFC 8878, section 3.1).
+pieces follow one another as bytes would.
 
 Text and protobuf render nothing that a push has rendered already: the store returns finished pieces, which are put
 together under their headers. But a scraper that takes legacy names only has all others escaped, and so their families
@@ -19,12 +19,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from operator import attrgetter
 from typing import Final
 
 from pushgateway import __version__, formats, rules
 from pushgateway.formats import ContentEncoding, Exposition, ExpositionFormat, compression, openmetrics, protobuf, text
-from pushgateway.formats.compression import Member
+from pushgateway.formats.compression import Piece, Run
 from pushgateway.formats.openmetrics_render import Names
 from pushgateway.model import (
     FamilyBlock,
@@ -56,8 +55,6 @@ _ENCODE: Final = {Form.TEXT: text.render_metrics, Form.METRICS: protobuf.encode_
 
 OWN_NAMES: Final = sorted(OWN)
 
-_data: Final = attrgetter("data")
-
 _NO_NAMES: Final[Mapping[str, Names]] = {}
 
 
@@ -79,7 +76,7 @@ class Finished:
     """
 
     asked: Exposition
-    runs: Mapping[int, Sequence[Member]]
+    runs: Mapping[int, Run]
     beside: Mapping[str, FamilyView]
     names: Mapping[str, Names]
     left_out: int
@@ -139,7 +136,7 @@ def finish(asked: Exposition, snapshot: Snapshot, *, packing: ContentEncoding) -
 
 def whole(
     asked: Exposition,
-    runs: Mapping[int, Sequence[Member]],
+    runs: Mapping[int, Sequence[Piece]],
     beside: Mapping[str, FamilyView],
     *,
     families: Iterable[FamilyView],
@@ -160,18 +157,18 @@ def whole(
         left_out: The same.
         state: What the contents follow from, for the tag; "" takes the contents themselves.
     """
-    held = [member.data for at in sorted(runs) for member in runs[at]]
+    held = [piece.data for at in sorted(runs) for piece in runs[at]]
     held += [body for _, view in sorted(beside.items()) for body in view.bodies]
     return Finished(
         asked,
-        runs,
+        {at: Run.of(pieces) for at, pieces in runs.items()},
         beside,
         names,
         left_out,
         many_helps,
         [view.name for view in families if view.name in OWN and view.help != OWN[view.name].help],
-        sum(member.size_bytes for members in runs.values() for member in members),
-        sum(map(len, held)) + sum(len(one.text or b"") for members in runs.values() for one in members),
+        sum(piece.size_bytes for pieces in runs.values() for piece in pieces),
+        sum(map(len, held)) + sum(len(piece.text or b"") for pieces in runs.values() for piece in pieces),
         _tag(asked, [f"{__version__}; {state}".encode()] if state else held),
     )
 
@@ -185,14 +182,28 @@ def put_together(finished: Finished, own: Iterable[MetricFamily], encoding: Cont
         own: The own ones that have series.
         encoding: ``identity``, or how `finished` is packed.
     """
+    parts = _in_order(finished, own)
+    if encoding == "identity":
+        texts: list[bytes] = []
+        for part in parts:
+            texts += [part] if isinstance(part, bytes) else map(compression.unpack, part.pieces)
+        return texts
+    runs = [Run.of([compression.pack_one(part, encoding)]) if isinstance(part, bytes) else part for part in parts]
+    # What is compressed is small, and quicker in one piece than through all that handles a part by itself.
+    return [compression.join(runs, encoding)]
+
+
+def _in_order(finished: Finished, own: Iterable[MetricFamily]) -> Iterator[bytes | Run]:
+    """Yield the runs, and what is rendered of the own families between them."""
     format = finished.asked.format
     shown = {family.name: family for family in own}
-    parts: list[bytes] = []
     pending: list[bytes] = []
     for at, name in enumerate([*OWN_NAMES, ""]):
-        if members := finished.runs.get(at):
-            _flush(pending, parts, encoding)
-            parts.extend(map(compression.unpack if encoding == "identity" else _data, members))
+        if run := finished.runs.get(at):
+            if pending:
+                yield b"".join(pending)
+                pending = []
+            yield run
         family, beside = shown.get(name), finished.beside.get(name)
         if family is not None and beside is None and format is ExpositionFormat.TEXT:
             pending.append(_own_text(family))
@@ -202,15 +213,8 @@ def put_together(finished: Finished, own: Iterable[MetricFamily], encoding: Cont
         pending.extend(_rendered(_merged(views).values(), format, finished.names))
     if format in formats.OPENMETRICS_FORMATS:
         pending.append(openmetrics.END)
-    _flush(pending, parts, encoding)
-    # What is compressed is small, and quicker in one piece than through all that handles a part by itself.
-    return parts if encoding == "identity" else [b"".join(parts)]
-
-
-def _flush(pending: list[bytes], parts: list[bytes], encoding: ContentEncoding) -> None:
     if pending:
-        parts.append(compression.compress(b"".join(pending), encoding))
-        pending.clear()
+        yield b"".join(pending)
 
 
 def _tag(asked: Exposition, held: Iterable[bytes]) -> str:

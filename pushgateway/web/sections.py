@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from pushgateway.formats import ContentEncoding, Exposition, compression, text
-from pushgateway.formats.compression import Member
+from pushgateway.formats.compression import Piece
 from pushgateway.model import FamilyView, Form, Known, Mark, MetricType, Section, Sections
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
 from pushgateway.own_families import OWN
@@ -23,7 +23,7 @@ from pushgateway.web.exposition import OWN_NAMES, Finished, time_families, whole
 
 __all__ = ["Packed", "Packer", "finish_sections", "pack_section"]
 
-_LEAST_MEMBER_BYTES: Final = 1 << 12
+_LEAST_PIECE_BYTES: Final = 1 << 12
 """Of 4 KiB lines are compressed to a tenth, of 1 KiB to a fifth."""
 
 _PIECE_BYTES: Final = 200
@@ -68,7 +68,7 @@ class Packed:
 
     first: str
     mark: Mark
-    pieces: Mapping[str, Member | bytes]
+    pieces: Mapping[str, Piece | bytes]
     plain_bytes: int
     held_bytes: int
     stamps: Mapping[str, int] = field(default_factory=dict)
@@ -152,21 +152,21 @@ def pack_section(
     else:
         texts, parts = _amended(old, section.places, bodies)
         takes = _texts_bytes(section.stamps, texts, sum(len(one.places) for one in parts.values()))
-    pieces: dict[str, Member | bytes] = {}
+    pieces: dict[str, Piece | bytes] = {}
     plain_bytes = held_bytes = 0
     for name, body in texts.items():
         known = None if old is None else old.pieces.get(name)
-        if len(body) < _LEAST_MEMBER_BYTES or name in OWN:
+        if len(body) < _LEAST_PIECE_BYTES or name in OWN:
             pieces[name] = body
             plain_bytes += len(body)
             held_bytes += _PIECE_BYTES + len(body)
         else:
-            if isinstance(known, Member) and known.text == body:
-                member = known
+            if isinstance(known, Piece) and known.text == body:
+                piece = known
             else:
-                member = compression.pack_one(body, packing, keep_text=bool(parts))
-            pieces[name] = member
-            held_bytes += _PIECE_BYTES + len(member.data)
+                piece = compression.pack_one(body, packing, keep_text=bool(parts))
+            pieces[name] = piece
+            held_bytes += _PIECE_BYTES + len(piece.data)
     packed = Packed(
         section.first, section.mark, pieces, plain_bytes, held_bytes, section.stamps if parts else {}, parts, takes
     )
@@ -226,7 +226,7 @@ def finish_sections(
             beside[view.name] = view._replace(bodies=[b"".join(bodies)])
     return whole(
         asked,
-        {at: members for at, run in runs.items() if (members := _members(run, sections, packing, keep_text))},
+        {at: packed for at, run in runs.items() if (packed := _packed(run, sections, packing, keep_text))},
         beside,
         families=found.families,
         many_helps=found.many_helps,
@@ -235,11 +235,11 @@ def finish_sections(
     )
 
 
-def _members(
+def _packed(
     run: Sequence[FamilyView], sections: Sequence[Packed], packing: ContentEncoding, keep_text: bool
-) -> list[Member]:
+) -> list[Piece]:
     """Return families that follow one another; what is not compressed is compressed together."""
-    members: list[Member] = []
+    packed: list[Piece] = []
     pending: list[bytes] = []
     for view in run:
         headed = False
@@ -250,13 +250,13 @@ def _members(
             if isinstance(piece, bytes):
                 pending.append(piece)
                 continue
-            members += compression.pack(pending, packing, keep_text=keep_text)
-            members.append(piece)
+            packed += compression.pack(pending, packing, keep_text=keep_text)
+            packed.append(piece)
             pending = []
-    return members + compression.pack(pending, packing, keep_text=keep_text)
+    return packed + compression.pack(pending, packing, keep_text=keep_text)
 
 
-def _pieces(name: str, sections: Sequence[Packed]) -> Iterator[Member | bytes]:
+def _pieces(name: str, sections: Sequence[Packed]) -> Iterator[Piece | bytes]:
     for section in sections:
         piece = section.pieces.get(name)
         if piece is not None:

@@ -44,6 +44,15 @@ def test_a_push_from_a_pipe_is_exposed(gateway: Gateway) -> None:
     assert gateway.scrape().value("x", job="backup", instance="") == 1
 
 
+def test_a_compressed_scrape(gateway: Gateway) -> None:
+    """`curl --compressed` reads gzip to its end, of which it takes one member alone."""
+    lines = "".join(f'x{{n="{number}"}} {number}\n' for number in range(20_000))
+    curl("--data-binary", "@-", f"{gateway.url}/metrics/job/backup", stdin=lines.encode())
+    for _ in range(3):  # read, and kept
+        body, status, _ = curl("--compressed", "--header", "Accept-Encoding: gzip", f"{gateway.url}/metrics")
+        assert (status, body.count("\nx{")) == (200, 20_000)
+
+
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 def test_a_file_is_pushed_by_either_method(gateway: Gateway, tmp_path: Path, method: str) -> None:
     """A file goes in by PUT and by POST, with its HELP and TYPE."""

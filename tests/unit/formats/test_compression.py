@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats import ContentEncoding
-from pushgateway.formats.compression import compress, decompress
+from pushgateway.formats.compression import Run, decompress, join, pack, pack_one, unpack
 
 MEMBER = gzip.compress(b"x 1\n")
 FRAME = zstd.compress(b"x 1\n", options={zstd.CompressionParameter.checksum_flag: 1})
@@ -23,18 +23,43 @@ ENCODE = {
     "snappy": lambda data: bytes(cramjam.snappy.compress(data)),
 }
 ENCODINGS: tuple[ContentEncoding, ...] = ("gzip", "zstd", "snappy")
+PACKINGS: tuple[ContentEncoding, ...] = ("gzip", "zstd")
 
 
 def inflate(data: bytes, *, limit_bytes: int = 1 << 20) -> bytes:
     return decompress(data, "gzip", limit_bytes=limit_bytes)
 
 
-@given(st.binary(max_size=2_000))
-def test_compressed_answers_decompress(data: bytes) -> None:
-    """What is compressed is gzip or zstd that others read, and identity changes nothing."""
-    assert gzip.decompress(compress(data, "gzip")) == data
-    assert zstd.decompress(compress(data, "zstd")) == data
-    assert compress(data, "identity") is data
+@given(st.lists(st.lists(st.binary(max_size=2_000), max_size=4), max_size=4), st.booleans())
+def test_compressed_answers_decompress(runs: list[list[bytes]], keep_text: bool) -> None:
+    """What is packed in pieces is one gzip member, or frames of zstd, that others read; each piece comes back."""
+    whole = b"".join(part for parts in runs for part in parts)
+    packed = {
+        packing: [[pack_one(part, packing, keep_text=keep_text) for part in parts] for parts in runs]
+        for packing in PACKINGS
+    }
+    member = zlib.decompressobj(wbits=31)
+    assert member.decompress(join(map(Run.of, packed["gzip"]), "gzip")) == whole
+    assert (member.eof, member.unused_data) == (True, b"")
+    frames = join(map(Run.of, packed["zstd"]), "zstd")
+    assert (zstd.decompress(frames) if frames else b"") == whole
+    for parts, pieces in zip(runs, packed["gzip"], strict=True):
+        assert [unpack(piece) for piece in pieces] == parts
+
+
+def test_a_member_of_more_than_4_gib_says_its_size_modulo_2_32() -> None:
+    """The trailer has 32 bits for the size (RFC 1952, section 2.3.1)."""
+    run = Run.of([pack_one(b"x", "gzip")])._replace(size_bytes=2**32 + 5)
+    assert join([run], "gzip")[-4:] == (5).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_small_parts_share_a_piece(packing: ContentEncoding) -> None:
+    """Parts are put together until they are worth a piece."""
+    parts = [b"a" * 100_000] * 7
+    pieces = pack(parts, packing)
+    assert [piece.size_bytes for piece in pieces] == [300_000, 300_000, 100_000]
+    assert pack([], packing) == []
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

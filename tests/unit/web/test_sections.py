@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushgateway.formats.compression import Member, unpack
+from pushgateway.formats.compression import Piece, unpack
 from pushgateway.model import Group, Known, Section
 from pushgateway.web import sections
 from pushgateway.web.sections import Packed, Packer, pack_section
@@ -50,7 +50,7 @@ CONTENTS = st.tuples(BODIES, st.integers(1, 3))
 def test_what_is_amended_is_what_would_be_read(states: list[list[tuple[Families, int]]]) -> None:
     """Whatever groups change, lose or get, what was kept with what was read is what all of it comes to."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sections, "_LEAST_MEMBER_BYTES", 40)
+        patch.setattr(sections, "_LEAST_PIECE_BYTES", 40)
         packed = pack_section(section(states[0]), "gzip", text_bytes=PLENTY)
         for old, new in itertools.pairwise(states):
             packed = pack_section(section(new, old=old), "gzip", packed, text_bytes=PLENTY)
@@ -60,7 +60,7 @@ def test_what_is_amended_is_what_would_be_read(states: list[list[tuple[Families,
 
 
 def test_what_has_not_changed_is_not_compressed_again() -> None:
-    """A family that is the same after a push keeps its member."""
+    """A family that is the same after a push keeps its piece."""
     before = [({"x": b"x 1\n" * 2000, "y": b"y 1\n" * 2000}, 1)] * 2
     after = [before[0], ({"x": b"x 1\n" * 2000, "y": b"y 2\n"}, 2)]
     old = pack_section(section(before), "gzip", text_bytes=PLENTY)
@@ -74,7 +74,7 @@ def test_texts_are_kept_within_their_room() -> None:
     whole = section([({"x": b"x 1\n" * 2000}, 1)])
     kept = pack_section(whole, "gzip", text_bytes=PLENTY)
     piece = kept.pieces["x"]
-    assert isinstance(piece, Member)
+    assert isinstance(piece, Piece)
     assert (piece.text, kept.known().stamps) == (b"x 1\n" * 2000, whole.stamps)
     assert kept.text_bytes > 8000
     assert pack_section(whole, "gzip", text_bytes=kept.text_bytes) == kept
@@ -82,7 +82,7 @@ def test_texts_are_kept_within_their_room() -> None:
     assert bare == kept.without_texts()
     assert (bare.text_bytes, bare.held_bytes, bare.known()) == (0, kept.held_bytes, Known("", (1, 1)))
     assert texts(bare) == texts(kept)
-    assert not [one for one in bare.pieces.values() if isinstance(one, Member) and one.text is not None]
+    assert not [one for one in bare.pieces.values() if isinstance(one, Piece) and one.text is not None]
 
 
 def test_texts_of_what_was_read_last_are_kept() -> None:

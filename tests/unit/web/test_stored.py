@@ -152,7 +152,7 @@ ACCEPTS = (
 def small_sections(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
     """Make applications whose store has two to four groups in a section, and which compress the smallest pieces."""
     monkeypatch.setattr(sqlite_sections, "_GROUPS_IN_SECTION", 2)
-    monkeypatch.setattr(sections, "_LEAST_MEMBER_BYTES", 40)
+    monkeypatch.setattr(sections, "_LEAST_PIECE_BYTES", 40)
     return make_site
 
 

@@ -1,8 +1,8 @@
 """How are many samples with the same label names kept without an object for each?
 
 As a table: a column of values for each label, and one of numbers. Most large families are that, and what is done to
-them is then done a column at a time, in C: labels of the group are columns more, and lines are
-columns joined. A table is a sequence of what it stands for, so that whoever does not know it goes through that.
+them is then done a column at a time, in C: labels of the group are columns more, and lines are columns joined. A table
+is a sequence of what it stands for, so that whoever does not know it goes through that.
 """
 
 from __future__ import annotations

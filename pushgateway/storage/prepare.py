@@ -52,7 +52,7 @@ _ROOM_BYTES: Final = 1 << 20  # a database of 50 KB, its log and its shared memo
 _PAGE_BYTES: Final = 8192
 """Twice SQLite's own: a family of some ten buckets then lies in its row, which pages of 4 KiB hold up to 1 002 bytes. A
 push of 20 samples over another wrote 4.75 pages of those, since what lies beside its row changes the list of free pages
-and the map of pages as well, and writes 2 of these, half as long as the flush takes."""
+and the map of pages as well, and writes 2 of these."""
 _MIGRATION_PAGE: Final = "docs/how-to/migrate-from-the-go-pushgateway.md"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 

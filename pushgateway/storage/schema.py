@@ -22,7 +22,7 @@ Measured with 1 000 groups of 10 families and 20 samples, the reasons for this l
   as `listing` searches them. So a list of 100 000 groups looks at no family. What the list always looks at comes first
   in the row: behind a long key or reason is a chain of overflow pages.
 - `groups.signature` tells, while no family is suspect, that a push brings the series that its group has, and no others:
-  then there is nothing to look up but that (`sqlite_writes`), 0.13 ms a push of 20 samples where it was 0.18.
+  then there is nothing to look up but that (`sqlite_writes`), 0.08 ms a push of 20 samples where it was 0.13.
 - The shapes of a job come from a loose scan of an index (0.01 ms, and 0.001 more for each shape), not from a table of
   their own, which every group that comes or goes would have to keep in step.
 

@@ -70,12 +70,18 @@ def _mark(db: sqlite3.Connection, first: str, end: str) -> tuple[Mark, bool]:
 
 def _read(db: sqlite3.Connection, first: str, end: str, mark: Mark, names: Mapping[int, str]) -> Iterator[Section]:
     """Read a section; as several if it has become too large."""
-    while mark[0] > 2 * _GROUPS_IN_SECTION:
+    groups, stamps = mark
+    while groups > 2 * _GROUPS_IN_SECTION:
         (cut,) = db.execute(_CUT, (first, end, _GROUPS_IN_SECTION)).fetchone()
-        yield from _read(db, first, cut, _mark(db, first, cut)[0], names)
-        first, mark = cut, _mark(db, cut, end)[0]
+        section = _section(db, first, cut, names)
+        yield section
+        first, groups, stamps = cut, groups - section.mark[0], stamps - section.mark[1]
+    yield _section(db, first, end, names)
+
+
+def _section(db: sqlite3.Connection, first: str, end: str, names: Mapping[int, str]) -> Section:
     stamps, groups, bodies = _contents(db, first, end, names)
-    yield Section(first, mark, stamps, groups, range(len(groups)), bodies)
+    return Section(first, (len(stamps), sum(stamps.values())), stamps, groups, range(len(groups)), bodies)
 
 
 def _read_changed(

@@ -205,6 +205,8 @@ class PostgresStore:
         if ticket is not None and ticket.expired:
             raise StoreBusyError("the time for this request is over; nothing was stored")
         series = PushedSeries(change) if isinstance(change, Push) else None
+        if series is not None:
+            series.sort()
         if series is not None and not series.is_quick(self._limits.shapes_per_job):
             series.project(self._shapes(series.job))
         turn = _Turn(ticket)

@@ -358,7 +358,8 @@ def _stored(
     for some in _batches(change, series):
         columns = zip(*(_row(change, family, size, series, suspects) for family, size in some), strict=True)
         yield Statement(_STORE, (group_id, *map(list, columns)))
-    for name, pages in series.pages.items():
+    for name in series.paged:
+        pages = series.pages(name)
         ids = [identity(name)] * len(pages)
         yield Statement(_ADD_PAGES, (group_id, ids, [first for first, _ in pages], [hashes for _, hashes in pages]))
 
@@ -376,7 +377,7 @@ def _row(change: Push, family: StoredFamily, size: int, series: PushedSeries, su
         family.help.encode(),
         family.unit.encode(),
         family.legacy,
-        None if family.name in series.pages else family.hashes,
+        None if family.name in series.paged else family.hashes,
         family.text,
         family.metrics,
     )

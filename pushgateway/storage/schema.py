@@ -4,7 +4,8 @@
     headers       one row for each (name, type, help, unit) that some family has: its HELP and TYPE lines, stored once;
                   and once more if some families have names beyond the legacy grammar, of labels too (`legacy`)
     families      one row a family of a group: its series' hashes, its finished text and its canonical form
-    large_bodies  text and canonical form where they are large; `families` then has NULL and the id
+    large_bodies  text and canonical form where they are large, and how large they are together; the largest are
+                  compressed (`packing`). `families` then has NULL and the id
     hash_pages    sorted hashes, some to a row, where they are many; `families` then has NULL
     totals        one row: how many groups, families and series there are
 
@@ -38,6 +39,7 @@ from typing import Final
 
 from pushgateway.model import GroupingKey, MetricType
 from pushgateway.storage.listing import labels_of
+from pushgateway.storage.packing import pack
 
 __all__ = [
     "APPLICATION_ID",
@@ -59,7 +61,7 @@ __all__ = [
 APPLICATION_ID: Final = 0x50474D53
 """``PGMS``, at offset 68 of the file."""
 
-VERSION: Final = 4
+VERSION: Final = 5
 """The layout that this program reads and writes."""
 
 TABLES: Final = frozenset({"groups", "headers", "families", "large_bodies", "hash_pages", "totals"})
@@ -104,6 +106,16 @@ _GROUPS: Final = (
     "CREATE INDEX groups_by_shape ON groups (job, shape) WHERE shape IS NOT NULL",
 )
 
+# What is looked up without the bodies stands before them.
+_LARGE_BODIES: Final = """
+    CREATE TABLE large_bodies (
+        id INTEGER PRIMARY KEY,
+        bytes INTEGER NOT NULL,
+        text BLOB NOT NULL,
+        metrics BLOB NOT NULL
+    )
+"""
+
 _ADD_SIGNATURES: Final = "ALTER TABLE groups ADD COLUMN signature BLOB"
 
 _STATEMENTS: Final = (
@@ -136,7 +148,7 @@ _STATEMENTS: Final = (
         PRIMARY KEY (group_id, name)
     ) WITHOUT ROWID
     """,
-    "CREATE TABLE large_bodies (id INTEGER PRIMARY KEY, text BLOB NOT NULL, metrics BLOB NOT NULL)",
+    _LARGE_BODIES,
     """
     CREATE TABLE hash_pages (
         group_id INTEGER NOT NULL,
@@ -223,11 +235,21 @@ def _to_version_4(db: sqlite3.Connection) -> None:
     db.execute(_ADD_SIGNATURES)
 
 
+def _to_version_5(db: sqlite3.Connection) -> None:
+    """Compress what is largest: some 2 s for a GB of it."""
+    db.execute("ALTER TABLE large_bodies RENAME TO large_bodies_4")
+    db.execute(_LARGE_BODIES)
+    rows = db.execute("SELECT id, text, metrics FROM large_bodies_4")
+    packed = ((id_, size := len(text) + len(metrics), *pack(size, text, metrics)) for id_, text, metrics in rows)
+    db.executemany("INSERT INTO large_bodies VALUES (?, ?, ?, ?)", packed)
+    db.execute("DROP TABLE large_bodies_4")
+
+
 def _labels_of_key(key: str) -> bytes:
     return labels_of(GroupingKey.of(json.loads(key)))
 
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {1: _to_version_2, 2: _to_version_3, 3: _to_version_4}
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: _to_version_2, 2: _to_version_3, 3: _to_version_4, 4: _to_version_5}
 """From which version each step leads to the next: 1 -> 2 is under 1."""
 
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from pushgateway.errors import StoreUnreadableError
 from pushgateway.storage import schema
+from pushgateway.storage.packing import add_unpacking
 from pushgateway.storage.sqlite_files import Files
 from pushgateway.storage.status import StatusBoard
 
@@ -74,6 +75,7 @@ def connect(path: str, *, mode: str, busy_seconds: float = BUSY_SECONDS) -> sqli
     try:
         for pragma in _PRAGMAS:
             db.execute(pragma)
+        add_unpacking(db)
     except BaseException:
         db.close()
         raise

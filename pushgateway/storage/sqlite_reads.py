@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from pushgateway.model import FamilyBlock, FamilyView, Form, Group, GroupContents, GroupPage, GroupQuery, Snapshot
 from pushgateway.rules import contested_names
 from pushgateway.storage.listing import Dialect, Listing
+from pushgateway.storage.packing import unpacked
 from pushgateway.storage.schema import TYPES
 from pushgateway.storage.sqlite_totals import read_totals
 
@@ -31,8 +32,9 @@ _SUSPECTS: Final = """
     WHERE f.suspect AND h.id = f.header
 """
 # The rows of most families hold their bodies; a subquery in coalesce runs for the others only.
-TEXT: Final = "coalesce(f.text, (SELECT b.text FROM large_bodies b WHERE b.id = f.large))"
-_METRICS: Final = "coalesce(f.metrics, (SELECT b.metrics FROM large_bodies b WHERE b.id = f.large))"
+_LARGE: Final = "FROM large_bodies b WHERE b.id = f.large"
+TEXT: Final = f"coalesce(f.text, (SELECT {unpacked('b.text')} {_LARGE}))"
+_METRICS: Final = f"coalesce(f.metrics, (SELECT {unpacked('b.metrics')} {_LARGE}))"
 # Bodies in the order of the groups' keys: appended to a list a family, they need no sorting.
 _BODIES: Final = {
     # S608: one of the two constants above.

@@ -12,6 +12,7 @@ import pytest
 from pushgateway.model import GroupingKey, MetricType
 from pushgateway.storage import schema
 from pushgateway.storage.listing import labels_of
+from pushgateway.storage.packing import add_unpacking, unpacked
 from pushgateway.storage.schema import SchemaError
 
 A, B = '[["job","a"]]', '[["instance","B"],["job","b"]]'
@@ -129,6 +130,20 @@ def test_a_file_of_version_1_is_reckoned_once_when_it_is_opened(first_layout: sq
     assert found.fetchall() == [(1, A, 2, 3 + 96 + 4, 7, 1.0, 0.0, ""), (2, B, 0, 0, 0, 0.0, 1.0, "why")]
     labels = db.execute("SELECT labels FROM groups ORDER BY id").fetchall()
     assert labels == [(labels_of(GroupingKey.of(json.loads(key))),) for key in (A, B)]
+
+
+def test_what_is_large_is_compressed_when_it_is_opened(first_layout: sqlite3.Connection) -> None:
+    """Bodies of an older file are read as they were, the larger ones from frames, and their sizes are known."""
+    db = first_layout
+    bodies = {1: (b"a 1\n" * 5_000, b"m" * 100), 2: (b"b 2\n" * 50_000, b"n" * 70_000)}
+    db.executemany("INSERT INTO large_bodies VALUES (?, ?, ?)", [(id_, *both) for id_, both in bodies.items()])
+    schema.migrate(db)
+    add_unpacking(db)
+    read = f"SELECT id, bytes, {unpacked('text')}, {unpacked('metrics')} FROM large_bodies"  # noqa: S608 - constants
+    assert db.execute(read).fetchall() == [(1, 20_100, *bodies[1]), (2, 270_000, *bodies[2])]
+    stored = dict(db.execute("SELECT id, length(text) + length(metrics) FROM large_bodies"))
+    assert stored[1] == 20_100
+    assert stored[2] < 1_000
 
 
 def test_all_names_of_version_1_are_legacy(first_layout: sqlite3.Connection) -> None:

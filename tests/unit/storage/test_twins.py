@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from pushgateway.errors import InconsistentPushError, LimitError, StoreBusyError, WouldBlockError
+from pushgateway.errors import InconsistentPushError, LimitError, StoreBusyError, StoreUnreadableError, WouldBlockError
 from pushgateway.model import Delete, Form, Push, Wipe
 from pushgateway.storage import StatusBoard, Ticket, open_store, prepare_store, series, twins
 from pushgateway.storage.series import HASHES_IN_ROW, PushedSeries
@@ -159,6 +161,63 @@ def test_no_row_that_searches_pass_is_large(store: SqliteStore, path: Path) -> N
                 assert (sizes[0] or 0) < 20_000
         store.apply(last, None)
         assert count(path, "large_bodies") == (last == of(300_000, "y"))
+
+
+def test_the_largest_bodies_are_compressed(store: SqliteStore, path: Path) -> None:
+    """What lies in the file is smaller than what is read, and how large that is counts."""
+    group = key("a")
+    small, large = (push(group, family("x", group=group, padding=padding)) for padding in (30_000, 300_000))
+    for change, most in ((small, 100_000), (large, 1_000)):
+        store.apply(change, None)
+        (contents,) = store.groups()
+        assert contents.families[0].body == change.families[0].metrics
+        assert contents.bytes == len(change.families[0].text) + len(change.families[0].metrics)
+        with closing(sqlite3.connect(path)) as db:
+            ((stored, size),) = db.execute("SELECT length(text) + length(metrics), bytes FROM large_bodies")
+        assert size == contents.bytes
+        assert stored < most
+    store.apply(small, None)
+    assert store.families(Form.TEXT).families[0].bodies == [small.families[0].text]
+
+
+def test_a_damaged_body_is_an_error_of_the_store(store: SqliteStore, path: Path) -> None:
+    """Whoever reads it is told that the store cannot be read, and may push it again."""
+    group = key("a")
+    change = push(group, family("x", group=group, padding=300_000))
+    store.apply(change, None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE large_bodies SET text = x'00'")
+    with pytest.raises(StoreUnreadableError):
+        store.families(Form.TEXT)
+    store.apply(change, None)
+    assert store.families(Form.TEXT).families[0].bodies == [change.families[0].text]
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_pages_stay_while_the_series_do(store: SqliteStore, path: Path, *, checked: bool) -> None:
+    """The same series in another order leave the pages as they are, and any other series, or one twice, does not."""
+    group = key("a")
+
+    def of(*numbers: int) -> Push:
+        some = family("x", group=group, series=[{"n": str(n)} for n in numbers])
+        return replace(push(group, some), checked=checked)
+
+    def stored() -> list[tuple[int, bytes]]:
+        with closing(sqlite3.connect(path)) as db:
+            return db.execute("SELECT first, hashes FROM hash_pages ORDER BY first").fetchall()
+
+    store.apply(of(*range(LARGE)), Ticket())
+    before = stored()
+    with patch.object(series, "hash_pages") as made:
+        store.apply(of(*reversed(range(LARGE))), Ticket())
+    made.assert_not_called()
+    assert stored() == before
+    others = [of(*range(1, LARGE + 1)), of(*range(LARGE + 1))]
+    if not checked:
+        others.append(of(*range(LARGE), LARGE - 1))
+    for other in others:
+        store.apply(other, Ticket())
+        assert stored() == series.hash_pages(other.families[0])
 
 
 def test_pages_go_with_their_family(store: SqliteStore, path: Path) -> None:

@@ -21,7 +21,6 @@ _NEEDED = (
     "gunicorn",
     "httptools",
     "isal",
-    "structlog",
     "uvicorn",
     "uvloop",
     "yaml",
@@ -42,8 +41,6 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    # structlog imports rich where it finds it, for tracebacks that are never written here: 80 ms and 4 MB.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # what import takes for a module that is not there
     # Modules are no garbage: to look for some, now or later, takes 100 of 600 ms of the start.
     gc.disable()
     # Not at the top: cli imports click, which may be among what is missing.

@@ -27,13 +27,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-import structlog
-
+from pushgateway.loglines import Log
 from pushgateway.model import GroupingKey, Labels, StoredFamily
 
 __all__ = ["MINUTES", "RANKED", "Activity", "ActivityBoard", "Minute", "Pusher"]
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 
 MINUTES: Final = 60
 """How far back it goes."""

@@ -23,13 +23,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-import structlog
-
+from pushgateway.loglines import Log
 from pushgateway.model import Labels
 
 __all__ = ["CAPACITY", "Failure", "FailureRing"]
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 
 CAPACITY: Final = 512
 """How many failures are kept; with their slots 2 MiB, of which the kernel provides what has been written."""

@@ -22,11 +22,12 @@ from queue import SimpleQueue
 from typing import Final
 
 import bcrypt
-import structlog
+
+from pushgateway.loglines import Log
 
 __all__ = ["BusyError", "Credentials", "Hasher"]
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 
 _REMEMBERED: Final = 1024
 """Right answers that one worker keeps; some 200 bytes each."""

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
 from pushgateway import __version__
 from pushgateway.activity import ActivityBoard
 from pushgateway.bridge import Bridge
@@ -26,6 +24,7 @@ from pushgateway.config import Config, Limits
 from pushgateway.errors import StartError
 from pushgateway.failures import FailureRing
 from pushgateway.guard import Guard, Throttle
+from pushgateway.loglines import Log
 from pushgateway.memory import OneProcess, map_large_blocks, share_with_forks
 from pushgateway.server import logs
 from pushgateway.server.arbiter import Application, Arbiter
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 
 def run(config: Config) -> int:

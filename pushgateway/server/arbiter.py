@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter as GunicornArbiter
 
+from pushgateway.loglines import Log
 from pushgateway.server.logs import ServerLogger
 from pushgateway.server.sockets import BACKLOG
 from pushgateway.server.supervisor import Supervisor
@@ -28,7 +28,7 @@ from pushgateway.server.worker import STOP_SIGNALS, Services, Worker
 
 __all__ = ["Application", "Arbiter"]
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 GRACE_SECONDS: Final = 30
 """How long a graceful stop may take before what is left is killed."""

@@ -7,16 +7,16 @@ gunicorn and uvicorn about workers that come and go is only shown at level debug
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
-import structlog
 from gunicorn.config import Config as GunicornConfig
 from gunicorn.glogging import Logger as GunicornLogger
-from structlog.processors import CallsiteParameter
-from structlog.typing import EventDict, Processor, WrappedLogger
 
 __all__ = ["ServerLogger", "configure"]
 
@@ -30,7 +30,7 @@ _TRICKS: Final = "\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 """What ends lines or changes their direction for some who show them, and what UTF-8 cannot hold."""
 
 _LOGFMT_ESCAPED: Final = re.compile(f"[\x00-\x09\x0b-\x1f{_TRICKS}]")
-"""The line feed is not among them: the renderer escapes it itself."""
+"""The line feed is not among them: it becomes ``\\n``."""
 
 _JSON_ESCAPED: Final = re.compile(f"[{_TRICKS}]")
 
@@ -38,8 +38,8 @@ _VALUE_CHARACTERS: Final = 4096
 _EXCEPTION_CHARACTERS: Final = 32_768
 """A traceback is long, and ends with what it is about."""
 
-_LOGFMT: Final = structlog.processors.LogfmtRenderer(bool_as_flag=False)
-_JSON: Final = structlog.processors.JSONRenderer(ensure_ascii=False)
+_WORDS: Final = {"WARNING": "warn", "CRITICAL": "error"}
+"""What the original calls levels of logging, where that is another word."""
 
 
 def configure(*, level: str, log_format: str) -> None:
@@ -49,26 +49,8 @@ def configure(*, level: str, log_format: str) -> None:
         level: debug, info, warn or error.
         log_format: logfmt or json.
     """
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.CallsiteParameterAdder(
-            {CallsiteParameter.FILENAME, CallsiteParameter.LINENO}, additional_ignores=["gunicorn", "logging"]
-        ),
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-        structlog.processors.format_exc_info,
-    ]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _spell,
-            _bounded,
-            _json if log_format == "json" else _logfmt,
-        ],
-    )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+    handler.setFormatter(_Formatter(_json if log_format == "json" else _logfmt))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(_LEVELS[level])
@@ -77,50 +59,63 @@ def configure(*, level: str, log_format: str) -> None:
         logging.getLogger(name).setLevel(logging.INFO if level == "debug" else max(logging.WARNING, _LEVELS[level]))
     # What it warns of is that a connection has broken, which the store tells by itself.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
 
 
-def _spell(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Name and order the keys as the original does."""
-    level = event.pop("level")
-    head = {
-        "ts": event.pop("ts"),
-        "level": {"warning": "warn", "critical": "error"}.get(level, level),
-        "caller": f"{event.pop('filename', '?')}:{event.pop('lineno', 0)}",
-        "msg": event.pop("event", ""),
-    }
-    return {**head, **event}
+class _Formatter(logging.Formatter):
+    """Names and orders the keys as the original does.
+
+    Args:
+        render: Makes a line of keys and values.
+    """
+
+    def __init__(self, render: Callable[[dict[str, object]], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of an event of ours (`loglines.Log`) or a third party's."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+        event: dict[str, object] = {
+            "ts": at.replace("+00:00", "Z"),
+            "level": _WORDS.get(record.levelname, record.levelname.lower()),
+            "caller": f"{record.filename}:{record.lineno}",
+            "msg": record.getMessage(),
+            **getattr(record, "data", {}),
+        }
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return self._render({key: _bounded(key, value) for key, value in event.items()})
 
 
-def _bounded(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+def _bounded(key: str, value: object) -> object:
     """Cut what is too long to be read."""
-    for key, value in event.items():
-        if isinstance(value, str) and len(value) > _VALUE_CHARACTERS:
-            if key == "exception":
-                event[key] = value[-_EXCEPTION_CHARACTERS:]
-            else:
-                event[key] = f"{value[:_VALUE_CHARACTERS]}... ({len(value)} characters)"
-    return event
+    if not isinstance(value, str) or len(value) <= _VALUE_CHARACTERS:
+        return value
+    if key == "exception":
+        return value[-_EXCEPTION_CHARACTERS:]
+    return f"{value[:_VALUE_CHARACTERS]}... ({len(value)} characters)"
 
 
-def _logfmt(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    printable = {
-        key: _LOGFMT_ESCAPED.sub(_escape, value) if isinstance(value, str) else value for key, value in event.items()
-    }
-    return _LOGFMT(logger, name, printable)
+def _logfmt(event: dict[str, object]) -> str:
+    return " ".join(f"{key}={_logfmt_value(value)}" for key, value in event.items())
 
 
-def _json(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    text = _JSON(logger, name, event)
-    return _JSON_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text if isinstance(text, str) else text.decode())
+def _logfmt_value(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = _LOGFMT_ESCAPED.sub(_escape, str(value))
+    needs_quotes = any(character in text for character in ' ="')
+    if needs_quotes:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    text = text.replace("\n", "\\n")
+    return f'"{text}"' if needs_quotes else text
+
+
+def _json(event: dict[str, object]) -> str:
+    text = json.dumps(event, default=repr, ensure_ascii=False)
+    return _JSON_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -23,12 +23,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError
+from pushgateway.loglines import Log
 from pushgateway.server.protocol import LINGER_SECONDS, Connection, Connections
 from pushgateway.web.answers import Refused, Report, limit_data
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SecureConnection", "SecureTransport"]
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 _READ_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 64 * 1024

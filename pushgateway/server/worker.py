@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Final, Protocol
 
-import structlog
 import uvloop
 from gunicorn.workers.base import Worker as GunicornWorker
 from uvicorn import Config as UvicornConfig
@@ -28,6 +27,7 @@ from uvicorn import Server as UvicornServer
 
 from pushgateway.bridge import Bridge
 from pushgateway.config import Limits
+from pushgateway.loglines import Log
 from pushgateway.server.protocol import Connection, Connections
 from pushgateway.server.sockets import BACKLOG
 from pushgateway.server.tls import SecureConnection
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STOP_SIGNALS", "Services", "Worker"]
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 """Each of them stops gracefully; the arbiter blocks them around the fork, so that none is lost in a new worker."""

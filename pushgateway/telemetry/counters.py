@@ -24,15 +24,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
-import structlog
 from prometheus_client import CollectorRegistry
 
+from pushgateway.loglines import Log
 from pushgateway.model import MetricFamily
 from pushgateway.telemetry import families
 
 __all__ = ["Counters", "Kind", "MappedCounters", "OwnCounters"]
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 Kind: TypeAlias = Literal["counter", "histogram"]
 T = TypeVar("T")

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, TypeAlias, cast
 
-import structlog
-
 from pushgateway.activity import ActivityBoard
 from pushgateway.config import Config
 from pushgateway.errors import RequestError
 from pushgateway.failures import Failure, FailureRing
+from pushgateway.loglines import Log
 from pushgateway.model import GroupingKey
 from pushgateway.web.answers import INTERNAL, Refused
 from pushgateway.web.environ import DELETES, PUSHES, WIPES, Environ, grouping_key, seconds_since_begin
@@ -27,9 +26,7 @@ __all__ = ["Diagnosis", "ExceptionInfo", "remember"]
 
 ExceptionInfo: TypeAlias = "tuple[type, BaseException, TracebackType] | tuple[None, None, None]"
 
-_log = structlog.get_logger(__name__)
-_levels = logging.getLogger(__name__)
-"""Asked before a line is put together: structlog needs ten times as long to find out that nobody wants it."""
+_log = Log(__name__)
 
 _STRANGERS: Final = frozenset({"unauthorized", "throttled", "busy"})
 """What is answered to who has not shown a password yet, and who could fill the list of failures."""
@@ -162,7 +159,7 @@ class Diagnosis:
     @staticmethod
     def wants_done() -> bool:
         """Return whether `note_done` would write anything. Asking takes 0.1 us."""
-        return _levels.isEnabledFor(logging.DEBUG)
+        return _log.wants(logging.DEBUG)
 
     def _about(self, refused: Refused) -> tuple[str, GroupingKey | None]:
         """Return which kind of request it is, and which group it is about if its path names one."""
@@ -185,16 +182,15 @@ class Diagnosis:
         self, refused: Refused, what: str, key: GroupingKey | None, *, exc_info: ExceptionInfo | bool = False
     ) -> None:
         event = _event(refused, what)
-        if not _levels.isEnabledFor(event.level):
+        if not _log.wants(event.level):
             return
-        more = {"exc_info": exc_info} if exc_info else {}
         _log.log(
             event.level,
             event.text,
+            exc_info=exc_info,
             **_told(refused, key),
             reason=_reason(refused),
             **_data(refused),
-            **more,
         )
 
     def _record(self, refused: Refused, what: str, key: GroupingKey | None) -> None:

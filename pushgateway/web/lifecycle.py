@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import structlog
 from flask import Blueprint, Response
 
 from pushgateway.errors import StoreUnreadableError
+from pushgateway.loglines import Log
 from pushgateway.web import responses
 from pushgateway.web.handlers import services
 
@@ -15,7 +15,7 @@ __all__ = ["bp"]
 
 bp = Blueprint("lifecycle", __name__)
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 
 _WELL: Final = "OK"
 

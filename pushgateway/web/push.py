@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
-import structlog
 from flask import Blueprint, Response, request
 
 from pushgateway import formats
@@ -28,6 +27,7 @@ from pushgateway.errors import (
     WouldBlockError,
 )
 from pushgateway.formats import BodyFormat, openmetrics, protobuf, text
+from pushgateway.loglines import Log
 from pushgateway.model import Delete, GroupingKey, MetricFamily, Push, Refusal
 from pushgateway.preparation import prepare_push, prepare_refusal
 from pushgateway.storage.base import Ticket
@@ -39,7 +39,7 @@ __all__ = ["bp", "carry_out"]
 
 bp = Blueprint("push", __name__)
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 
 _LINE_WORK: Final = 10
 _LABEL_BYTES: Final = 32

@@ -16,16 +16,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-import structlog
-
 from pushgateway.errors import WebConfigError
+from pushgateway.loglines import Log
 from pushgateway.webconfig.contexts import make_context, read_pem
 from pushgateway.webconfig.document import MOST_BYTES, read_document
 from pushgateway.webconfig.parse import WebConfig, parse
 
 __all__ = ["Loaded", "Security", "Source", "load"]
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 _WATCH_SECONDS: Final = 0.5
 """Looking costs some microseconds a file; the reference promises a second."""

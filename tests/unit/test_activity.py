@@ -10,12 +10,12 @@ import threading
 from typing import Any
 
 import pytest
-import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushgateway.activity import MINUTES, RANKED, ActivityBoard, Pusher
 from pushgateway.model import GroupingKey, MetricType, StoredFamily
+from tests.lines import logged
 
 NOW = 1_700_000_000.0
 
@@ -175,7 +175,7 @@ def test_an_entry_that_was_never_finished() -> None:
 def test_noting_never_raises() -> None:
     """What cannot be noted is a line in the log; the client gets its answer all the same."""
     board = ActivityBoard()
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         push(board, at_seconds=float("nan"))
         board.note_refusal(float("inf"))
     assert [line["event"] for line in lines] == ["activity not recorded"] * 2

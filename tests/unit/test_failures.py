@@ -10,11 +10,11 @@ import threading
 from typing import Any
 
 import pytest
-import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushgateway.failures import CAPACITY, Failure, FailureRing
+from tests.lines import logged
 
 KEY = (("instance", "db1"), ("job", "backup"))
 
@@ -136,7 +136,7 @@ def test_when_no_number_is_left() -> None:
             os.read(ring._take, 8)
         except BlockingIOError:
             break
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         ring.record(failure(2))
     assert ([one.at_seconds for one in ring.recent()], lines) == ([1.0], [])
 
@@ -155,7 +155,7 @@ def test_its_descriptors_are_closed_with_it() -> None:
 def test_recording_never_raises() -> None:
     """What cannot be recorded is a line in the log; the client gets its answer all the same."""
     ring = FailureRing()
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         ring.record(failure(data={"seen": object()}))
     assert [line["event"] for line in lines] == ["failure not recorded"]
     assert ring.recent() == []

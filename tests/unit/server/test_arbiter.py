@@ -7,7 +7,6 @@ from typing import Any
 
 import gunicorn
 import pytest
-import structlog.testing
 import uvicorn
 from gunicorn.arbiter import Arbiter as GunicornArbiter
 from gunicorn.workers.base import Worker as GunicornWorker
@@ -16,6 +15,7 @@ from uvicorn.server import Server as UvicornServer
 
 from pushgateway.server.arbiter import Application, Arbiter
 from pushgateway.server.worker import STOP_SIGNALS
+from tests.lines import logged
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(11, "try again"), MemoryError(), OSError(12, "no memory")])
@@ -28,7 +28,7 @@ def test_a_worker_that_cannot_be_forked(error: Exception, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(GunicornArbiter, "spawn_worker", spawn)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         assert Arbiter.__new__(Arbiter).spawn_worker() == 0
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     assert [line["event"] for line in lines] == ["cannot start a worker, trying again"]
@@ -43,7 +43,7 @@ def test_what_a_dead_worker_leaves_never_ends_the_arbiter(error: Exception) -> N
 
     services: Any = None
     application = Application(services, [], workers=1, worker_died=worker_died)
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         application.cfg.child_exit(None, SimpleNamespace(pid=7))
     assert [(line["pid"], line["log_level"]) for line in lines] == [(7, "error")]
 
@@ -66,7 +66,7 @@ def test_what_is_due_comes_before_new_workers(monkeypatch: pytest.MonkeyPatch) -
     arbiter.app = Application(
         services, [], workers=1, worker_died=lambda _: None, tick=lambda: done.append("tick") or 1 // 0
     )
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         arbiter.manage_workers()
     assert done == ["tick", "workers"]
     assert [line["event"] for line in lines] == ["cannot do what is due"]

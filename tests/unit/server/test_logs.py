@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pushgateway.loglines import Log
 from pushgateway.server import logs
 
 HEAD = ["ts", "level", "caller", "msg"]
@@ -52,7 +52,6 @@ def written(*, level: str = "info", log_format: str = "json") -> Iterator[list[s
     finally:
         sys.stderr = stderr
         root.handlers, root.level = before
-        structlog.reset_defaults()
     text = raw.getvalue().decode()
     stream.close()
     assert text.endswith("\n")
@@ -79,7 +78,7 @@ def logfmt(line: str) -> list[tuple[str, str]]:
 def test_nothing_forges_logfmt(event: str, path: str, reason: str) -> None:
     """Whatever stands in the values, logfmt has one line with our keys in our order, and printable text is whole."""
     with written(log_format="logfmt") as lines:
-        structlog.get_logger("x").warning(event, path=path, reason=reason)
+        Log("x").warning(event, path=path, reason=reason)
     (line,) = lines
     pairs = logfmt(line)
     assert [key for key, _ in pairs] == [*HEAD, "path", "reason"]
@@ -94,7 +93,7 @@ def test_nothing_forges_logfmt(event: str, path: str, reason: str) -> None:
 def test_nothing_forges_json(event: str, path: str, reason: str) -> None:
     """Whatever stands in the values, JSON is one line, one object with our keys, and reads as what was meant."""
     with written() as lines:
-        structlog.get_logger("x").warning(event, path=path, reason=reason)
+        Log("x").warning(event, path=path, reason=reason)
     (line,) = lines
     told = json.loads(line, object_pairs_hook=list)
     assert [key for key, _ in told] == [*HEAD, "path", "reason"]
@@ -107,7 +106,7 @@ def test_nothing_forges_json(event: str, path: str, reason: str) -> None:
 def test_huge_values_are_cut(log_format: str) -> None:
     """A value of a megabyte does not make a line of a megabyte; the line says how long it was."""
     with written(log_format=log_format) as lines:
-        structlog.get_logger("x").warning("request refused", path="/" + "a" * 10**6)
+        Log("x").warning("request refused", path="/" + "a" * 10**6)
     (line,) = lines
     assert len(line) < 5_000
     assert "aaa... (1000001 characters)" in line
@@ -119,7 +118,7 @@ def test_a_huge_exception_keeps_its_end() -> None:
         try:
             {}["x" * 100_000 + " the end"]
         except KeyError:
-            structlog.get_logger("x").exception("unexpected error")
+            Log("x").exception("unexpected error")
     (line,) = lines
     told = json.loads(line)
     assert len(told["exception"]) < 40_000
@@ -139,5 +138,5 @@ def test_levels(level: str, shown: list[str]) -> None:
     """Lines of the level and above are written, under the original's names for levels."""
     with written(level=level) as lines:
         for name in ("debug", "info", "warning", "error"):
-            getattr(structlog.get_logger("x"), name)("event")
+            getattr(Log("x"), name)("event")
     assert [json.loads(line)["level"] for line in lines] == shown

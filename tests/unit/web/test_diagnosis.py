@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import pytest
-import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from pushgateway.storage.base import Ticket
 from pushgateway.web import diagnosis as diagnosis_module
 from pushgateway.web import responses
 from pushgateway.web.answers import Refused
+from tests.lines import logged
 from tests.unit.web.fakes import NOW, Site
 
 FROM = {"REMOTE_ADDR": "192.0.2.7"}
@@ -34,9 +34,9 @@ def debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
 
-def logged(site: Site, method: str, target: str, body: bytes = b"", **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+def leaves(site: Site, method: str, target: str, body: bytes = b"", **kwargs: Any) -> tuple[Any, dict[str, Any]]:
     """Send a request that leaves one line; return the answer and the line."""
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         reply = site.request(method, target, body, environ=FROM, **kwargs)
     (line,) = lines
     return reply, dict(line)
@@ -69,7 +69,7 @@ def test_a_refused_push_leaves_a_line_and_a_failure(
 ) -> None:
     """Each push that is not stored leaves one line in the original's words and one failure, both with the reason."""
     site.store.write_error = error
-    reply, line = logged(site, "POST", target, body)
+    reply, line = leaves(site, "POST", target, body)
     assert (line["log_level"], line["event"]) == (level, event)
     assert (line["method"], line["source"], line["status"]) == ("POST", "192.0.2.7", reply.status_code)
     assert line["duration"] >= 0
@@ -95,10 +95,10 @@ def test_every_kind_of_error_has_its_line() -> None:
 
 def test_what_an_error_knows_is_told_apart(site: Site) -> None:
     """Line and family of a syntax error, name and values of a limit have keys of their own."""
-    _, line = logged(site, "PUT", "/metrics/job/a", b'x 1\ny{a="b" 1\n')
+    _, line = leaves(site, "PUT", "/metrics/job/a", b'x 1\ny{a="b" 1\n')
     assert (line["line"], line["family"]) == (2, "y")
     site.store.write_error = LimitError("groups", allowed=1, seen=2)
-    _, line = logged(site, "PUT", "/metrics/job/a", b"x 1\n")
+    _, line = leaves(site, "PUT", "/metrics/job/a", b"x 1\n")
     assert (line["limit"], line["allowed"], line["seen"]) == ("groups", 1, 2)
     limit, syntax = site.failures.recent()
     assert syntax.data == {"line": 2, "family": "y"}
@@ -107,7 +107,7 @@ def test_what_an_error_knows_is_told_apart(site: Site) -> None:
 
 def test_a_refused_encoding_is_a_refused_push(site: Site) -> None:
     """What is refused before any view runs is told all the same."""
-    reply, line = logged(site, "DELETE", "/metrics/job/a/i/b", headers={"Content-Encoding": "br"})
+    reply, line = leaves(site, "DELETE", "/metrics/job/a/i/b", headers={"Content-Encoding": "br"})
     assert (reply.status_code, line["event"], line["group"]) == (415, "delete refused", '{i="b",job="a"}')
     assert [one.kind for one in site.failures.recent()] == ["unsupported_media"]
 
@@ -115,23 +115,23 @@ def test_a_refused_encoding_is_a_refused_push(site: Site) -> None:
 def test_a_delete_and_a_wipe_that_fail_leave_a_line(site: Site) -> None:
     """They are told as pushes are; a wipe concerns no group and is no failure of one."""
     site.store.write_error = StoreBusyError("writers")
-    _, line = logged(site, "DELETE", "/metrics/job/a")
+    _, line = leaves(site, "DELETE", "/metrics/job/a")
     assert (line["event"], line["group"], line["status"]) == ("delete not stored", '{job="a"}', 503)
-    _, line = logged(site, "PUT", "/api/v1/admin/wipe")
+    _, line = leaves(site, "PUT", "/api/v1/admin/wipe")
     assert (line["event"], line["path"], line["status"]) == ("wipe not stored", "/api/v1/admin/wipe", 503)
     assert [(one.method, one.path) for one in site.failures.recent()] == [("DELETE", "/metrics/job/a")]
 
 
 def test_a_wipe_that_is_not_enabled_leaves_a_line() -> None:
     """Without the admin API a wipe is a path that is not there."""
-    _, line = logged(Site(), "PUT", "/api/v1/admin/wipe")
+    _, line = leaves(Site(), "PUT", "/api/v1/admin/wipe")
     assert (line["log_level"], line["event"], line["status"]) == ("debug", "wipe refused", 404)
 
 
 def test_a_failed_scrape_leaves_the_line_of_the_original(site: Site) -> None:
     """A scrape that cannot be answered is told in the words that people search for; it is no failure of a push."""
     site.store.read_error = "gone"
-    _, line = logged(site, "GET", "/metrics")
+    _, line = leaves(site, "GET", "/metrics")
     assert (line["log_level"], line["event"], line["path"]) == ("error", "error gathering metrics: gone", "/metrics")
     assert site.failures.recent() == []
 
@@ -142,7 +142,7 @@ def test_helps_that_disagree_are_told_when_they_appear(site: Site) -> None:
     told = []
     for many_helps in (["x", "y"], ["x", "y"], [], ["x"]):
         site.store.many_helps = many_helps
-        with structlog.testing.capture_logs() as lines:
+        with logged() as lines:
             assert site.get("/metrics").status_code == 200
         told.append([(line["log_level"], line["event"], line["families"]) for line in lines])
     inconsistent = "metric families inconsistent help strings"
@@ -158,14 +158,14 @@ def test_helps_that_disagree_are_told_when_they_appear(site: Site) -> None:
 def test_other_requests_are_not_told(site: Site, target: str) -> None:
     """Scanners and probes neither fill the log nor the list of failures."""
     site.store.read_error = "gone"
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         assert site.get(target).status_code >= 400
     assert (lines, site.failures.recent()) == ([], [])
 
 
 def test_what_is_done_leaves_a_line_at_level_debug(site: Site) -> None:
     """A push, a delete and a wipe that succeed are told with their group and their size."""
-    _, line = logged(site, "PUT", "/metrics/job/a/i/b", b'# TYPE x gauge\nx{a="1"} 1\nx 2\ny 3\n')
+    _, line = leaves(site, "PUT", "/metrics/job/a/i/b", b'# TYPE x gauge\nx{a="1"} 1\nx 2\ny 3\n')
     assert line["duration"] >= 0
     del line["duration"]
     assert line == {
@@ -179,17 +179,16 @@ def test_what_is_done_leaves_a_line_at_level_debug(site: Site) -> None:
         "families": 2,
         "samples": 3,
     }
-    _, line = logged(site, "DELETE", "/metrics/job/a")
+    _, line = leaves(site, "DELETE", "/metrics/job/a")
     assert (line["event"], line["group"], line["status"]) == ("group deleted", '{job="a"}', 202)
-    _, line = logged(site, "PUT", "/api/v1/admin/wipe")
+    _, line = leaves(site, "PUT", "/api/v1/admin/wipe")
     assert (line["event"], line["path"], line["status"]) == ("all groups deleted", "/api/v1/admin/wipe", 202)
     assert site.failures.recent() == []
 
 
-def test_what_is_done_is_not_told_above_level_debug(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_done_is_not_told_above_level_debug(site: Site) -> None:
     """At level info a push that succeeds leaves nothing."""
-    caplog.set_level(logging.INFO)
-    with structlog.testing.capture_logs() as lines:
+    with logged(level=logging.INFO) as lines:
         site.push("job/a")
         site.request("DELETE", "/metrics/job/a")
         site.request("PUT", "/api/v1/admin/wipe")
@@ -200,7 +199,7 @@ def test_what_the_bridge_has_answered_is_not_told_twice(site: Site) -> None:
     """A push whose ticket has expired was answered by the bridge, which has reported that."""
     ticket = Ticket()
     assert ticket.expire()
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         site.push("job/a", b"x", environ={"pushgateway.ticket": ticket, "pushgateway.scratch": {}})
     assert (lines, site.failures.recent()) == ([], [])
 
@@ -219,7 +218,7 @@ OUTSIDE = Refused(
 
 def test_what_is_refused_before_the_application_is_told_alike(site: Site) -> None:
     """A push that the protocol or the bridge refuses leaves the same line and the same failure."""
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         site.app.report_outside(OUTSIDE)
     (line,) = lines
     assert line == {
@@ -254,7 +253,7 @@ def test_other_requests_that_are_refused_before_the_application(
     site: Site, changes: dict[str, Any], level: str, event: str
 ) -> None:
     """They leave a line too, malformed ones at level debug; none of them is a failure of a push."""
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         site.app.report_outside(OUTSIDE._replace(**changes))
     (line,) = lines
     assert (line["log_level"], line["event"]) == (level, event)
@@ -263,12 +262,12 @@ def test_other_requests_that_are_refused_before_the_application(
 
 def test_a_bug_outside_of_the_application_is_logged_with_its_traceback(site: Site) -> None:
     """What the bridge answers 500 leaves the exception that it is handling."""
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         try:
             _ = 1 // 0
         except ZeroDivisionError:
             site.app.report_outside(OUTSIDE._replace(kind="internal", status=500, reason="internal server error"))
-    assert [(line["event"], line["exc_info"]) for line in lines] == [("unexpected error", True)]
+    assert [(line["event"], line["has_traceback"]) for line in lines] == [("unexpected error", True)]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +275,7 @@ def test_a_bug_outside_of_the_application_is_logged_with_its_traceback(site: Sit
 )
 def test_who_may_not_push_has_not_pushed(site: Site, kind: str, status: int, level: str) -> None:
     """What the guard refuses leaves a line but no failure: the list is for those who may push."""
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         site.app.report_outside(OUTSIDE._replace(kind=kind, status=status, data={}))
     assert [(line["event"], line["status"], line["log_level"]) for line in lines] == [("push refused", status, level)]
     assert site.failures.recent() == []

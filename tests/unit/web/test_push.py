@@ -7,7 +7,6 @@ import weakref
 from typing import Any
 
 import pytest
-import structlog.testing
 
 from pushgateway.config import Limits
 from pushgateway.errors import (
@@ -23,6 +22,7 @@ from pushgateway.formats import compression, protobuf
 from pushgateway.formats.protobuf_messages import family_class
 from pushgateway.model import Delete, GroupingKey, MetricFamily, MetricType, Push, Refusal, Sample
 from pushgateway.storage.base import Ticket
+from tests.lines import logged
 from tests.unit.web.fakes import NOW, Site
 
 PUSH = {
@@ -408,7 +408,7 @@ def test_work_for_an_expired_ticket_ends(site: Site) -> None:
     """What the bridge has answered for lateness is parsed no further, and neither counted nor logged a second time."""
     ticket = Ticket()
     assert ticket.expire()
-    with structlog.testing.capture_logs() as lines:
+    with logged() as lines:
         reply = site.push("job/a", b"x 1\nx", environ=bridged(ticket))
     assert (reply.status_code, lines, site.counted(), site.store.changes) == (503, [], {}, [])
 

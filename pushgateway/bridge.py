@@ -455,9 +455,11 @@ class Bridge:
                     lane, ticket = Lane.BULK if isinstance(error, LongWorkError) else Lane.WRITER, Ticket()
             try:
                 return await self._in_thread(lane, environ, body, ticket, begun)
-            except LongWorkError:
+            except LongWorkError as error:
+                error.__traceback__ = None  # its frames hold the job, which holds it
                 return await self._in_thread(Lane.GIANT, environ, body, ticket, begun)
-            except UnflushedError:
+            except UnflushedError as error:
+                error.__traceback__ = None  # as above
                 return await self._flushed(environ, body, lane, ticket=ticket)
         except asyncio.CancelledError:
             # The worker ends. Raised, it would be a 500 by uvicorn, which means a bug; and what is given up here is not

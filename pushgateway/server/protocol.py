@@ -170,6 +170,13 @@ class _WholeResponses:
         """Whether the connection is closed or about to be."""
         return self._transport.is_closing()
 
+    def lost(self) -> None:
+        """Let go of the connection, which refers to this.
+
+        Else some 20 objects would stay until the cycle collector comes: with 2 000 connections, 16 MB in each worker.
+        """
+        self._end = self._transport.close
+
 
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol with limits.
@@ -223,6 +230,7 @@ class Connection(HttpToolsProtocol):
         self._neighbours.let_go(self)
         self._refused = True
         self._let_go()
+        self._responses.lost()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own contract; uvicorn only ever returns None

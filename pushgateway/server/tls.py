@@ -101,7 +101,10 @@ class SecureConnection(asyncio.Protocol):
         self._greeted = False
         self._dropping = False  # what comes is of no use any more
         self._deadline = math.inf
-        self._secured: SecureTransport | None = None  # once the handshake is over
+        # From the end of the handshake to that of the connection. When it is lost nothing refers in a circle any more:
+        # all of it, the session among it, would stay until the cycle collector comes.
+        self._secured: SecureTransport | None = None
+        self._connection: Connection | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin the handshake; until it is over this counts as a connection that is silent."""
@@ -119,9 +122,11 @@ class SecureConnection(asyncio.Protocol):
         """Forget the connection."""
         self._dropping = True
         self._forget()
-        if self._secured is not None:
-            self._secured.lost()
-            self._secured.connection.connection_lost(exc)
+        secured, connection = self._secured, self._connection
+        self._secured = self._connection = None
+        if secured is not None and connection is not None:
+            secured.lost()
+            connection.connection_lost(exc)
 
     def eof_received(self) -> bool:
         """Pass on that the client will send no more.
@@ -205,11 +210,11 @@ class SecureConnection(asyncio.Protocol):
                         break
                     self._feed()
                     continue
-                if not data:
+                if not data or self._connection is None:
                     self._end_of_input(secured)
                     break
                 self._barren_bytes = 0
-                secured.connection.data_received(data)
+                self._connection.data_received(data)
         except ssl.SSLError as error:
             log.debug("TLS connection broken", err=_reason(error), source=self._source())
             self.transport.abort()
@@ -221,6 +226,14 @@ class SecureConnection(asyncio.Protocol):
             secured.abort()
             return
         secured.pump()  # what TLS itself has to say
+
+    def limit_writing(self, *, full: bool) -> None:
+        """Tell the connection whether it is to wait before it writes more."""
+        if self._connection is not None:
+            if full:
+                self._connection.pause_writing()
+            else:
+                self._connection.resume_writing()
 
     def _feed(self) -> None:
         """Hand on to TLS some of what has come."""
@@ -243,9 +256,9 @@ class SecureConnection(asyncio.Protocol):
             return
         self._forget()
         self._barren_bytes = 0
-        connection: Connection = self._make()
-        self._secured = SecureTransport(self, connection, self._tls, self._outgoing)
-        connection.connection_made(self._secured)
+        self._connection = self._make()
+        self._secured = SecureTransport(self, self._loop, self._tls, self._outgoing)
+        self._connection.connection_made(self._secured)
 
     def _give_up(self, reason: str) -> None:
         # Scanners and misconfigured clients, who would fill the log.
@@ -266,7 +279,7 @@ class SecureConnection(asyncio.Protocol):
 
     def _end_of_input(self, secured: SecureTransport) -> None:
         self._dropping = True
-        if not secured.connection.eof_received():
+        if self._connection is None or not self._connection.eof_received():
             secured.close()
 
     def _forget(self) -> None:
@@ -287,27 +300,29 @@ class SecureTransport(asyncio.Transport):
 
     Args:
         owner: Whose bytes these are.
-        connection: Who writes and gets them.
+        loop: Its event loop.
         tls: Its session, the handshake over.
         outgoing: Where the session leaves what is to be sent.
 
     Attributes:
-        connection: As given.
         stalled: Whether the network takes no more for now.
         reading: Whether the connection wants to have what comes.
         ended: Whether nothing can be sent any more.
     """
 
     def __init__(
-        self, owner: SecureConnection, connection: Connection, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO
+        self,
+        owner: SecureConnection,
+        loop: asyncio.AbstractEventLoop,
+        tls: ssl.SSLObject,
+        outgoing: ssl.MemoryBIO,
     ) -> None:
         super().__init__({"sslcontext": tls.context, "ssl_object": tls})
-        self.connection = connection
         self._owner = owner
         self._raw = owner.transport
         self._tls = tls
         self._outgoing = outgoing
-        self._loop = connection.loop
+        self._loop = loop
         self._waiting: deque[memoryview] = deque()
         self._waiting_bytes = 0
         self._closing = self._ending = False
@@ -415,10 +430,7 @@ class SecureTransport(asyncio.Transport):
             self._end()
         if bool(self._waiting) is not self._full:
             self._full = not self._full
-            if self._full:
-                self.connection.pause_writing()
-            else:
-                self.connection.resume_writing()
+            self._owner.limit_writing(full=self._full)
 
     def _go_on(self) -> None:
         if self._scheduled:

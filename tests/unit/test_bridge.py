@@ -6,8 +6,10 @@ Long, since every lane and deadline is tested against the same small application
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -1051,6 +1053,35 @@ def test_a_write_is_answered_after_a_flush(target: bytes) -> None:
     assert run(talk(None)).body == b"flushed"
     assert run(talk(OSError("no disk"))).body == b"no disk"
     assert flushes == ["flush", "flush"]
+
+
+@pytest.mark.parametrize(("inline", "in_thread"), [(WouldBlockError, UnflushedError), (LongWorkError, LongWorkError)])
+def test_what_a_thread_has_made_is_gone_without_the_cycle_collector(
+    inline: type[WouldBlockError], in_thread: type[WouldBlockError]
+) -> None:
+    """A request that goes on elsewhere leaves nothing behind of its time in a thread, neither its body nor its push."""
+    made: list[weakref.ref[set[int]]] = []
+
+    def view(environ: Environ) -> bytes:
+        if environ["pushgateway.ticket"] is None and not made:
+            raise inline("others")
+        if not made:
+            push = {1}
+            made.append(weakref.ref(push))
+            raise in_thread("elsewhere")
+        return str(made[0]()).encode()
+
+    async def talk() -> Answer:
+        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=lambda: None)
+        answer = await ask(bridge)
+        bridge.close()
+        return answer
+
+    gc.disable()
+    try:
+        assert run(talk()).body == b"None"
+    finally:
+        gc.enable()
 
 
 def test_a_larger_write_flushes_itself() -> None:

@@ -6,7 +6,9 @@ Long, since all of it drives one class over the same fake transport and clock.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -208,6 +210,31 @@ def test_any_bytes(stream: bytes, cuts: list[int]) -> None:
         assert set(statuses(transport)) <= {200, 400, 414, 431, 501, 505}
 
     drive(talk)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_was_lost_is_gone_without_the_cycle_collector(*, answered: bool) -> None:
+    """A connection refers to nothing that refers to it when it was lost, before or after its request was answered."""
+
+    async def talk(side: Side) -> None:
+        if not answered:
+            side.hold.clear()
+        connection, transport = side.connect()
+        connection.data_received(message("PUT", b"x 1\n"))
+        await settle()
+        assert statuses(transport) == [200] * answered
+        gone = weakref.ref(connection)
+        connection.connection_lost(None)
+        del connection, transport
+        side.hold.set()
+        await settle()
+        assert gone() is None
+
+    gc.disable()
+    try:
+        drive(talk)
+    finally:
+        gc.enable()
 
 
 def test_endless_head_behind_a_chunked_body() -> None:

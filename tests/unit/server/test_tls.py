@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -205,6 +207,29 @@ def test_request(pems: Path) -> None:
         assert len(side.state.connections) == 1
 
     run(talk)
+
+
+def test_what_was_lost_is_gone_without_the_cycle_collector(pems: Path) -> None:
+    """A connection and what is above TLS refer to nothing that refers to them when the connection was lost."""
+
+    async def talk() -> None:
+        side = Side(pems)
+        client = side.connect()
+        client.greet()
+        client.send(REQUEST)
+        await settle()
+        [connection] = side.state.connections
+        gone = [weakref.ref(connection), weakref.ref(client.secure)]
+        client.secure.connection_lost(None)
+        del connection, client.wire.owner, client
+        await settle()
+        assert [one() for one in gone] == [None, None]
+
+    gc.disable()
+    try:
+        run(talk)
+    finally:
+        gc.enable()
 
 
 def test_byte_after_byte(pems: Path) -> None:

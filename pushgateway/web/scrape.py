@@ -83,12 +83,14 @@ def _of_sections(at_hand: Services, asked: Exposition, packing: ContentEncoding)
     """Read what has changed since the last time; None where that cannot be told."""
     if asked.format is not ExpositionFormat.TEXT:
         return None
-    packer = Packer(at_hand.kept.sections(packing), packing, text_bytes=at_hand.kept.most_text_bytes)
+    packer = Packer(at_hand.kept.sections, text_bytes=at_hand.kept.most_text_bytes)
     found = at_hand.store.sections(packer.known(), packer.take)
     if found is None:
         return None
     sections = packer.all(found.sections)
-    at_hand.kept.keep_sections(sections, packing)
+    if packing == "zstd":
+        sections = [one.with_frames() for one in sections]
+    at_hand.kept.keep_sections(sections)
     finished = finish_sections(asked, found, sections, packing=packing)
     at_hand.scrapes.made(finished.size_bytes)
     return finished

@@ -1,9 +1,12 @@
 """How is an exposition in text made when only some groups have changed?
 
-The store tells the groups in sections. Of each a worker keeps what the families come to, compressed, and of what the
-store finds changed that alone is read and compressed again. An exposition is then put together of these pieces, family
-by family. The pieces of small families would come out larger compressed than they are: they are kept as they are, and
-compressed together each time.
+The store tells the groups in sections. Of each a worker keeps what the families come to, compressed with gzip, and of
+what the store finds changed that alone is read and compressed again. An exposition is then put together of these
+pieces, family by family. The pieces of small families would come out larger compressed than they are: they are kept as
+they are, and compressed together each time.
+
+For scrapers that take zstd each piece has a frame beside it, made of the piece when it is first asked for. So whoever
+scrapes in whichever encoding, what is stored is read once.
 """
 
 from __future__ import annotations
@@ -60,6 +63,8 @@ class Packed:
         pieces: What the families come to, by name.
         plain_bytes: How much of it is not compressed.
         held_bytes: How much memory all of it takes, about, but for what is below.
+        frames: The pieces that are compressed, with zstd; those that were asked for and for which there is room.
+        frames_bytes: How much memory they take, about.
         stamps: As in `Section`; none where texts are not kept.
         parts: The same, for each of the pieces, all of which then have their text.
         text_bytes: How much memory the texts take, with stamps and parts; 0 where they are not kept.
@@ -71,6 +76,8 @@ class Packed:
     pieces: Mapping[str, Piece | bytes]
     plain_bytes: int
     held_bytes: int
+    frames: Mapping[str, Piece] = field(default_factory=dict)
+    frames_bytes: int = 0
     stamps: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, _Parts] = field(default_factory=dict)
     text_bytes: int = 0
@@ -85,19 +92,39 @@ class Packed:
         pieces = {name: one if isinstance(one, bytes) else one._replace(text=None) for name, one in self.pieces.items()}
         return replace(self, pieces=pieces, stamps={}, parts={}, text_bytes=0)
 
+    def with_frames(self) -> Packed:
+        """Return it with a frame of each piece that is compressed."""
+        missing = {
+            name: compression.pack_one(compression.unpack(piece), "zstd")
+            for name, piece in self.pieces.items()
+            if isinstance(piece, Piece) and name not in self.frames
+        }
+        return self._framed({**self.frames, **missing}) if missing else self
+
+    def without_frames(self) -> Packed:
+        """Return what is left of it where there is no room for them."""
+        return self._framed({}) if self.frames else self
+
+    def compressed(self) -> Iterator[Piece]:
+        """Yield all pieces and frames."""
+        yield from (piece for piece in self.pieces.values() if isinstance(piece, Piece))
+        yield from self.frames.values()
+
+    def _framed(self, frames: Mapping[str, Piece]) -> Packed:
+        size = sum(_PIECE_BYTES + len(frame.data) for frame in frames.values())
+        return replace(self, frames=frames, frames_bytes=size)
+
 
 class Packer:
     """Packs what one scrape reads.
 
     Args:
         known: The sections that are kept.
-        packing: ``gzip`` or ``zstd``.
         text_bytes: How much memory texts may take; of the sections that were read last they are kept.
     """
 
-    def __init__(self, known: Sequence[Packed], packing: ContentEncoding, *, text_bytes: int) -> None:
+    def __init__(self, known: Sequence[Packed], *, text_bytes: int) -> None:
         self._known = known
-        self._packing = packing
         self._text_bytes = self._room = text_bytes
         self._turn = 1 + max((one.turn for one in known), default=0)
 
@@ -108,7 +135,7 @@ class Packer:
     def take(self, section: Section) -> Packed:
         """Pack what the store has read."""
         old = None if section.amends is None else self._known[section.amends]
-        packed = pack_section(section, self._packing, old, text_bytes=self._room)
+        packed = pack_section(section, old, text_bytes=self._room)
         self._room -= packed.text_bytes
         return replace(packed, turn=self._turn)
 
@@ -124,14 +151,11 @@ class Packer:
         return sections
 
 
-def pack_section(
-    section: Section, packing: ContentEncoding, old: Packed | None = None, *, text_bytes: int = 0
-) -> Packed:
+def pack_section(section: Section, old: Packed | None = None, *, text_bytes: int = 0) -> Packed:
     """Compress a section that was read.
 
     Args:
         section: What the store has read.
-        packing: ``gzip`` or ``zstd``.
         old: What the section amends; None if all of it was read.
         text_bytes: How much memory its texts may take; if they take more they are not kept.
     """
@@ -153,6 +177,7 @@ def pack_section(
         texts, parts = _amended(old, section.places, bodies)
         takes = _texts_bytes(section.stamps, texts, sum(len(one.places) for one in parts.values()))
     pieces: dict[str, Piece | bytes] = {}
+    frames: dict[str, Piece] = {}
     plain_bytes = held_bytes = 0
     for name, body in texts.items():
         known = None if old is None else old.pieces.get(name)
@@ -161,15 +186,24 @@ def pack_section(
             plain_bytes += len(body)
             held_bytes += _PIECE_BYTES + len(body)
         else:
-            if isinstance(known, Piece) and known.text == body:
+            if old is not None and isinstance(known, Piece) and known.text == body:
                 piece = known
+                if name in old.frames:
+                    frames[name] = old.frames[name]
             else:
-                piece = compression.pack_one(body, packing, keep_text=bool(parts))
+                piece = compression.pack_one(body, "gzip", keep_text=bool(parts))
             pieces[name] = piece
             held_bytes += _PIECE_BYTES + len(piece.data)
     packed = Packed(
-        section.first, section.mark, pieces, plain_bytes, held_bytes, section.stamps if parts else {}, parts, takes
-    )
+        section.first,
+        section.mark,
+        pieces,
+        plain_bytes,
+        held_bytes,
+        stamps=section.stamps if parts else {},
+        parts=parts,
+        text_bytes=takes,
+    )._framed(frames)
     return packed if parts and takes <= text_bytes else packed.without_texts()
 
 
@@ -214,15 +248,15 @@ def finish_sections(
         asked: What the scraper has asked for: text.
         found: What the store has told.
         sections: All sections, those that are as they were among them.
-        packing: How they are packed.
+        packing: ``gzip``, or ``zstd`` of sections that have all frames.
     """
-    keep_text = all(one.parts or not one.pieces for one in sections)
+    keep_text = packing == "gzip" and all(one.parts or not one.pieces for one in sections)
     runs: dict[int, list[FamilyView]] = {}
     beside: dict[str, FamilyView] = {}
     for view in sorted((*found.families, *_TIMES), key=lambda view: view.name):
         if view.name not in OWN:
             runs.setdefault(bisect_left(OWN_NAMES, view.name), []).append(view)
-        elif bodies := [piece for piece in _pieces(view.name, sections) if isinstance(piece, bytes)]:
+        elif bodies := [piece for piece in _pieces(view.name, sections, packing) if isinstance(piece, bytes)]:
             beside[view.name] = view._replace(bodies=[b"".join(bodies)])
     return whole(
         asked,
@@ -243,7 +277,7 @@ def _packed(
     pending: list[bytes] = []
     for view in run:
         headed = False
-        for piece in _pieces(view.name, sections):
+        for piece in _pieces(view.name, sections, packing):
             if not headed:
                 pending.append(text.render_header(view.name, view.type, view.help))
                 headed = True
@@ -256,8 +290,8 @@ def _packed(
     return packed + compression.pack(pending, packing, keep_text=keep_text)
 
 
-def _pieces(name: str, sections: Sequence[Packed]) -> Iterator[Piece | bytes]:
+def _pieces(name: str, sections: Sequence[Packed], packing: ContentEncoding) -> Iterator[Piece | bytes]:
     for section in sections:
         piece = section.pieces.get(name)
         if piece is not None:
-            yield piece
+            yield section.frames[name] if packing == "zstd" and isinstance(piece, Piece) else piece

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from werkzeug.test import EnvironBuilder
 
 from pushgateway.formats import Exposition, ExpositionFormat, protobuf
+from pushgateway.formats.compression import Piece
 from pushgateway.formats.protobuf import encode_metrics
 from pushgateway.model import (
     FamilyBlock,
@@ -380,8 +381,33 @@ def test_what_is_too_large_is_not_kept(finished: Finished) -> None:
 def test_sections_that_are_too_large_are_not_kept(plain_bytes: int, held_bytes: int, kept: int) -> None:
     """Neither compressed nor not do sections take more than there is room for."""
     room = Kept(most_bytes=1000)
-    room.keep_sections([Packed("", (1, 1), {}, plain_bytes, held_bytes)], "gzip")
-    assert len(room.sections("gzip")) == kept
+    room.keep_sections([Packed("", (1, 1), {}, plain_bytes, held_bytes)])
+    assert len(room.sections) == kept
+
+
+def test_frames_are_kept_in_what_sections_leave() -> None:
+    """As many as there is room for beside the sections, which come first."""
+    frame = Piece(b"", 1, 0)
+    sections = [
+        Packed(name, (1, 1), {}, 0, 300, frames={"x": frame}, frames_bytes=size)
+        for name, size in (("", 60), ("a", 50), ("b", 40))
+    ]
+    room = Kept(most_bytes=1000)
+    room.keep_sections(sections)
+    assert room.sections == [sections[0], sections[1].without_frames(), sections[2]]
+
+
+def test_what_sections_hold_counts_once(finished: Finished) -> None:
+    """An exposition takes no room for the pieces that the sections hold, which it is put together of."""
+    pieces = [piece for run in finished.runs.values() for piece in run.pieces]
+    kept = Kept(most_bytes=finished.held_bytes)
+    other = replace(finished, asked=finished.asked._replace(escaping=Escaping.DOTS))
+    kept.keep(finished, "gzip", 1)
+    kept.keep(other, "gzip", 1)
+    assert kept.find(finished.asked, "gzip", 1) is None
+    kept.keep_sections([Packed("", (1, 1), dict(zip("abc", pieces, strict=False)), 0, 0)])
+    kept.keep(finished, "gzip", 1)
+    assert [kept.find(one.asked, "gzip", 1) for one in (finished, other)] == [finished, other]
 
 
 def test_sections_tell_what_they_take() -> None:
@@ -389,7 +415,7 @@ def test_sections_tell_what_they_take() -> None:
     groups = [Group('[["job","a"]]', b'{instance="",job="a"}', 1.0, 0.0, "", legacy=True)]
     bodies = {"x": [(0, b'x{instance="",job="a"} 1\n' * 1000)], "y": [(0, b"y 1\n")]}
     section = Section("", (1, 1), {groups[0].key: 7}, groups, [0], bodies)
-    packed = pack_section(section, "gzip")
+    packed = pack_section(section)
     assert (packed.text_bytes, packed.known()) == (0, Known("", (1, 1)))
     sizes = [len(one if isinstance(one, bytes) else one.data) for one in packed.pieces.values()]
     assert sum(sizes) < packed.held_bytes < sum(sizes) + 1000

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushgateway.formats.compression import Piece, unpack
+from pushgateway.formats.compression import Piece, decompress, unpack
 from pushgateway.model import Group, Known, Section
 from pushgateway.web import sections
 from pushgateway.web.sections import Packed, Packer, pack_section
@@ -51,10 +51,10 @@ def test_what_is_amended_is_what_would_be_read(states: list[list[tuple[Families,
     """Whatever groups change, lose or get, what was kept with what was read is what all of it comes to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sections, "_LEAST_PIECE_BYTES", 40)
-        packed = pack_section(section(states[0]), "gzip", text_bytes=PLENTY)
+        packed = pack_section(section(states[0]), text_bytes=PLENTY)
         for old, new in itertools.pairwise(states):
-            packed = pack_section(section(new, old=old), "gzip", packed, text_bytes=PLENTY)
-            whole = pack_section(section(new), "gzip", text_bytes=PLENTY)
+            packed = pack_section(section(new, old=old), packed, text_bytes=PLENTY)
+            whole = pack_section(section(new), text_bytes=PLENTY)
             assert packed == whole
             assert texts(packed.without_texts()) == texts(whole)
 
@@ -63,22 +63,39 @@ def test_what_has_not_changed_is_not_compressed_again() -> None:
     """A family that is the same after a push keeps its piece."""
     before = [({"x": b"x 1\n" * 2000, "y": b"y 1\n" * 2000}, 1)] * 2
     after = [before[0], ({"x": b"x 1\n" * 2000, "y": b"y 2\n"}, 2)]
-    old = pack_section(section(before), "gzip", text_bytes=PLENTY)
-    new = pack_section(section(after, old=before), "gzip", old, text_bytes=PLENTY)
+    old = pack_section(section(before), text_bytes=PLENTY)
+    new = pack_section(section(after, old=before), old, text_bytes=PLENTY)
     assert new.pieces["x"] is old.pieces["x"]
     assert texts(new)["y"] == b"y 1\n" * 2000 + b"y 2\n"
+
+
+def test_frames_are_made_once() -> None:
+    """Each compressed piece gets a frame of zstd, which stays while the piece does, and no small one gets any."""
+    before = [({"x": b"x 1\n" * 2000, "y": b"y 1\n" * 2000, "z": b"z 1\n"}, 1)] * 2
+    after = [before[0], ({"x": b"x 1\n" * 2000, "y": b"y 2\n", "z": b"z 1\n"}, 2)]
+    bare = pack_section(section(before), text_bytes=PLENTY)
+    assert (bare.frames, bare.frames_bytes, bare.without_frames()) == ({}, 0, bare)
+    old = bare.with_frames()
+    assert old.with_frames() is old
+    assert old.without_frames() == bare
+    assert sorted(old.frames) == ["x", "y"]
+    assert sum(len(one.data) for one in old.frames.values()) < old.frames_bytes < 600
+    new = pack_section(section(after, old=before), old, text_bytes=PLENTY)
+    assert (sorted(new.frames), new.frames["x"]) == (["x"], old.frames["x"])
+    assert decompress(new.with_frames().frames["y"].data, "zstd", limit_bytes=PLENTY) == texts(new)["y"]
+    assert [*old.compressed()] == [*bare.compressed(), *old.frames.values()]
 
 
 def test_texts_are_kept_within_their_room() -> None:
     """A section whose texts take more than there is room for is kept compressed, and the store is told no stamps."""
     whole = section([({"x": b"x 1\n" * 2000}, 1)])
-    kept = pack_section(whole, "gzip", text_bytes=PLENTY)
+    kept = pack_section(whole, text_bytes=PLENTY)
     piece = kept.pieces["x"]
     assert isinstance(piece, Piece)
     assert (piece.text, kept.known().stamps) == (b"x 1\n" * 2000, whole.stamps)
     assert kept.text_bytes > 8000
-    assert pack_section(whole, "gzip", text_bytes=kept.text_bytes) == kept
-    bare = pack_section(whole, "gzip", text_bytes=kept.text_bytes - 1)
+    assert pack_section(whole, text_bytes=kept.text_bytes) == kept
+    bare = pack_section(whole, text_bytes=kept.text_bytes - 1)
     assert bare == kept.without_texts()
     assert (bare.text_bytes, bare.held_bytes, bare.known()) == (0, kept.held_bytes, Known("", (1, 1)))
     assert texts(bare) == texts(kept)
@@ -88,13 +105,13 @@ def test_texts_are_kept_within_their_room() -> None:
 def test_texts_of_what_was_read_last_are_kept() -> None:
     """What a scrape reads has the first claim on the room, then what the scrapes before it have read."""
     whole = section([({"x": b"x 1\n" * 2000}, 1)])
-    one = pack_section(whole, "gzip", text_bytes=PLENTY)
+    one = pack_section(whole, text_bytes=PLENTY)
     known = [replace(one, turn=turn) for turn in (3, 1, 2)]
-    packer = Packer(known, "gzip", text_bytes=3 * one.text_bytes)
+    packer = Packer(known, text_bytes=3 * one.text_bytes)
     fresh = packer.take(whole)
     assert fresh == replace(one, turn=4)
     assert [bool(each.text_bytes) for each in packer.all([0, 1, 2, fresh])] == [True, False, True, True]
-    full = Packer(known, "gzip", text_bytes=2 * one.text_bytes)
+    full = Packer(known, text_bytes=2 * one.text_bytes)
     read = [full.take(whole) for _ in range(3)]
     assert [bool(each.text_bytes) for each in read] == [True, True, False]
     assert [bool(each.text_bytes) for each in full.all([0, *read])] == [False, True, True, False]

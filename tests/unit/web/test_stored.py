@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from pushgateway.formats import ContentEncoding
 from pushgateway.formats.compression import decompress
+from pushgateway.model import Section
 from pushgateway.storage import StatusBoard, Store, open_store, prepare_store, sqlite_sections
 from pushgateway.telemetry import Telemetry
 from pushgateway.web import sections
+from pushgateway.web.sections import Packed
 from tests.unit.web.fakes import Site
 
 
@@ -188,3 +190,32 @@ def test_no_scrape_is_stale(
             assert [stored_part(worker, accept, encoding) for worker in workers] == [expected, expected]
         tags = {site.get("/metrics").headers["ETag"] for site in (*workers, fresh)}
         assert len(tags) == 1
+
+
+def test_scrapers_with_other_encodings_share_what_is_read(
+    small_sections: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has changed is read once, whoever scrapes next in whichever encoding, and what has not is not read again."""
+    site = small_sections()
+    read: list[int] = []
+    pack = sections.pack_section
+
+    def packed(section: Section, *rest: Any, **options: Any) -> Packed:
+        read.append(len(section.groups))
+        return pack(section, *rest, **options)
+
+    monkeypatch.setattr(sections, "pack_section", packed)
+    for job in "abcdef":
+        site.push(f"job/{job}")
+    stored_part(site, ACCEPTS[0], "zstd")
+    assert sum(read) == 6
+    for encoding in ENCODINGS * 2:
+        stored_part(site, ACCEPTS[0], encoding)
+    assert sum(read) == 6
+    for first in ENCODINGS:
+        read.clear()
+        site.push("job/c", b"x %d\n" % site.now)
+        site.now += 1
+        for encoding in (first, *ENCODINGS):
+            stored_part(site, ACCEPTS[0], encoding)
+        assert len(read) == 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -227,9 +227,10 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFamily:
+class StoredFamily(NamedTuple):
     """A family of one group, made ready for a store, which reads nothing of it but names, type, hashes and bytes.
+
+    A tuple, which is made in a third of the time of a frozen dataclass: a push of six families makes six.
 
     Attributes:
         name: The family's name.
@@ -253,8 +254,8 @@ class StoredFamily:
     help: str
     text: bytes
     metrics: bytes
-    identities: Sequence[Labels] = field(repr=False)
-    hashes: bytes = field(repr=False)
+    identities: Sequence[Labels]
+    hashes: bytes
     samples: int
     unit: str = ""
     legacy: bool = True
@@ -278,6 +279,8 @@ class Push:
         yields_after_seconds: For what comes from another gateway: it gives way if the group has been pushed here after
             this Unix time (inf: never), and leaves no failure time if it is refused, since no job has met that. None
             for what a job has pushed.
+        likeness: `rules.likeness` of the families, by which a store sees that a push brings what its group has; b"" if
+            it is not to look.
     """
 
     key: GroupingKey
@@ -289,6 +292,7 @@ class Push:
     contradictory: bool = False
     family_times: Mapping[str, float] | None = None
     yields_after_seconds: float | None = None
+    likeness: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

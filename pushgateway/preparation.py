@@ -55,20 +55,20 @@ def prepare_push(  # noqa: PLR0913 -- settings, which all have names
     hashes = [rules.hashes(series) for series in identities]
     contradictory = _contradicts(labelled, identities, hashes, own, tolerated=not checked)
     labelled.reverse()
+    # Each family goes as soon as it is rendered.
+    stored = [
+        _stored(labelled.pop(), series, hashed, utf8_names=utf8_names)
+        for series, hashed in zip(identities, hashes, strict=True)
+    ]
     return Push(
         key=key,
-        # Each family goes as soon as it is rendered.
-        families=tuple(
-            [
-                _stored(labelled.pop(), series, hashed, utf8_names=utf8_names)
-                for series, hashed in zip(identities, hashes, strict=True)
-            ]
-        ),
+        families=tuple(stored),
         replace=replace,
         received_at_seconds=received_at_seconds,
         series=_series(key),
         checked=checked,
         contradictory=contradictory,
+        likeness=rules.likeness([(one.name, one.type, one.help, one.unit, one.legacy, one.hashes) for one in stored]),
     )
 
 

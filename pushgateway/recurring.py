@@ -91,6 +91,8 @@ class _Family:
         order: Which of them, the group's values before the numbers.
         numbers: Which of the numbers.
         places: Which number is the value of each sample; () for summaries and histograms.
+        like: The number of the first family of the shape whose series have the same labels of their own: here, too,
+            they become the same.
     """
 
     family: MetricFamily
@@ -100,28 +102,39 @@ class _Family:
     order: Callable[[Sequence[str]], tuple[str, ...]]
     numbers: Callable[[Sequence[str]], tuple[str, ...] | str]
     places: tuple[int, ...]
+    like: int
+
+
+class _Labels(NamedTuple):
+    """The series of a family in one group: their labels, what makes two the same, and hashes of that."""
+
+    labels: tuple[Labels, ...]
+    identities: tuple[Labels, ...]
+    hashes: bytes
 
 
 class _Grouped(NamedTuple):
     """What is known of a family in one group.
 
-    `labels` are those of each series, `lines` the text with %s for numbers alone. Of counters, gauges and untyped
-    families `starts` is the canonical form of each sample, but for the eight bytes of its value, which are the last.
+    `lines` is the text with %s for numbers alone. Of counters, gauges and untyped families `starts` is the canonical
+    form of each sample, but for the eight bytes of its value, which are the last.
     """
 
     known: _Family
-    labels: tuple[Labels, ...]
+    series: _Labels
     starts: tuple[bytes, ...]
-    identities: tuple[Labels, ...]
-    hashes: bytes
     lines: str
 
 
 class _InGroup(NamedTuple):
-    """What is known of a shape in one group: the label set of the group's own series, and so many bytes in all."""
+    """What is known of a shape in one group.
+
+    `series` is the label set of the group's own series, `likeness` that of its pushes, and `bytes` how much it all is.
+    """
 
     series: bytes
     families: tuple[_Grouped, ...]
+    likeness: bytes
     bytes: int
 
 
@@ -189,7 +202,7 @@ class Recurring:
             return None
         words = list(map(text.format_value, numbers))
         families = tuple([_stored(one, numbers, words) for one in made.families])
-        return Push(key, families, replace, received_at_seconds, made.series)
+        return Push(key, families, replace, received_at_seconds, made.series, likeness=made.likeness)
 
     def _group(self, known: _Known, key: GroupingKey) -> _InGroup | None:
         """Put the labels of a group in their places, and keep the outcome for its next push; None if they are long."""
@@ -198,10 +211,16 @@ class Recurring:
             return None
         extra = key.labels if "instance" in key.shape else (*key.labels, ("instance", ""))
         words = [escape(value).replace("%", "%%") for _, value in key.labels] + ["%s"] * (known.lines + 1)
-        families = tuple([_grouped(one, extra, words) for one in known.families])
+        labels: dict[int, _Labels] = {}
+        for one in known.families:
+            if one.like not in labels:
+                labels[one.like] = _labels(one, extra)
+        families = tuple([_grouped(one, labels[one.like], words) for one in known.families])
+        kept = [(one.known.family, one.series.hashes) for one in families]
+        likeness = rules.likeness([(family.name, family.type, family.help, "", True, own) for family, own in kept])
         size = _BYTES_A_GROUP + (_BYTES_A_GROUPED_LINE + len(series)) * known.lines
         size += 2 * sum(len(one.lines) for one in known.families) + 2 * len(series)
-        made = _InGroup(series, families, size)
+        made = _InGroup(series, families, likeness, size)
         with self._learning:
             if size <= _GROUPED_BYTES and (known, key.key) not in self._grouped:
                 while self._grouped_bytes + size > _GROUPED_BYTES:
@@ -254,12 +273,12 @@ def _known(shape: _Shape, limits: Limits, own: Mapping[str, MetricType]) -> _Kno
         return None
     if any(math.copysign(1, place) < 0 for place in places):
         return None
-    labels = sum(len(metric.labels) for family in families for metric in family.metrics) + len(given)
+    all_labels = sum(len(metric.labels) for family in families for metric in family.metrics) + len(given)
     check_spending(
         limits,
         samples=len(given),
         families=len(families),
-        labels=labels,
+        labels=all_labels,
         text_bytes=_MOST_BYTES,
         wide_bytes=_MOST_BYTES,
     )
@@ -267,17 +286,19 @@ def _known(shape: _Shape, limits: Limits, own: Mapping[str, MetricType]) -> _Kno
     labelled = rules.label(families, key)
     rules.check(labelled, own)
     kept = {family.name for family in labelled}
-    found = []
+    found: list[_Family] = []
+    first: dict[tuple[Labels, ...], int] = {}
     for family, result in zip([family for family in families if family.name in kept], labelled, strict=True):
         if len({tuple([name for name, _ in metric.labels]) for metric in family.metrics}) > 1:
             return None
-        found.append(_family(family, result, names, base=base))
+        labels = tuple([metric.labels for metric in family.metrics])
+        found.append(_family(family, result, names, base=base, like=first.setdefault(labels, len(found))))
     metrics = [_placed(metric, base) for family in families for metric in family.metrics]  # dropped ones, too
     counts = tuple([place for metric in metrics for place in _counts(metric) if place])
     return _Known(tuple(found), counts, len(given) + sum(len(family.metrics) for family in families))
 
 
-def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...], *, base: int) -> _Family:
+def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...], *, base: int, like: int) -> _Family:
     rendered = text.render_metrics(labelled).decode()
     lines, order, numbers = [], [], []
     for line in rendered.split("\n")[:-1]:  # splitlines would split at other characters too
@@ -297,7 +318,7 @@ def _family(family: MetricFamily, labelled: MetricFamily, names: tuple[str, ...]
     metrics = tuple([_placed(metric, base) for metric in family.metrics])
     places = tuple([int(metric.value) for metric in metrics if isinstance(metric, Sample)])
     placed = MetricFamily(family.name, family.type, family.help, metrics)
-    return _Family(placed, len(lines), pick, "".join(lines), itemgetter(*order), itemgetter(*numbers), places)
+    return _Family(placed, len(lines), pick, "".join(lines), itemgetter(*order), itemgetter(*numbers), places, like)
 
 
 def _places(metric: Metric) -> Iterator[float]:
@@ -335,39 +356,32 @@ def _place(number: float, base: int) -> int:
     return int(number) - base if number else 0
 
 
-def _grouped(known: _Family, extra: Labels, words: Sequence[str]) -> _Grouped:
+def _labels(known: _Family, extra: Labels) -> _Labels:
     labels = tuple([known.pick(metric.labels + extra) for metric in known.family.metrics])
     identities = tuple([tuple([pair for pair in one if pair[1]]) for one in labels])
+    return _Labels(labels, identities, rules.hashes(identities))
+
+
+def _grouped(known: _Family, series: _Labels, words: Sequence[str]) -> _Grouped:
     lines = known.lines.replace("%%", "%%%%") % known.order(words)
     starts: tuple[bytes, ...] = ()
     if isinstance(known.family.metrics[0], Sample):
-        starts = tuple([_encoded(known.family, (Sample(one, 0.0),))[:-8] for one in labels])
-    return _Grouped(known, labels, starts, identities, rules.hashes(identities), lines)
-
-
-def _encoded(family: MetricFamily, metrics: tuple[Metric, ...]) -> bytes:
-    return protobuf.encode_metrics(MetricFamily(family.name, family.type, family.help, metrics))
+        starts = tuple(protobuf.encode_starts(known.family.type, series.labels))
+    return _Grouped(known, series, starts, lines)
 
 
 def _stored(grouped: _Grouped, numbers: Sequence[float], words: Sequence[str]) -> StoredFamily:
-    known, family = grouped.known, grouped.known.family
+    known, own = grouped.known, grouped.series
+    family = known.family
     if grouped.starts:
         values = [_double(numbers[place]) for place in known.places]
         metrics = b"".join(map(add, grouped.starts, values))
     else:
-        series = zip(family.metrics, grouped.labels, strict=True)
+        series = zip(family.metrics, own.labels, strict=True)
         filled = [_filled(metric, labels, numbers) for metric, labels in series if not isinstance(metric, Sample)]
-        metrics = _encoded(family, tuple(filled))
-    return StoredFamily(
-        name=family.name,
-        type=family.type,
-        help=family.help,
-        text=(grouped.lines % known.numbers(words)).encode(),
-        metrics=metrics,
-        identities=grouped.identities,
-        hashes=grouped.hashes,
-        samples=known.samples,
-    )
+        metrics = protobuf.encode_metrics(MetricFamily(family.name, family.type, family.help, filled))
+    text = (grouped.lines % known.numbers(words)).encode()
+    return StoredFamily(family.name, family.type, family.help, text, metrics, own.identities, own.hashes, known.samples)
 
 
 def _filled(metric: Summary | Histogram, labels: Labels, numbers: Sequence[Any]) -> Metric:

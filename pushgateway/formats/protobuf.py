@@ -21,7 +21,14 @@ from typing import Any, Final
 from pushgateway.config import Limits
 from pushgateway.errors import LimitError, ParseError
 from pushgateway.formats.protobuf_decode import decode_metrics, read_metric
-from pushgateway.formats.protobuf_encode import VALUES, count_metrics, cut_metrics, encode_metrics, encode_varint
+from pushgateway.formats.protobuf_encode import (
+    VALUES,
+    count_metrics,
+    cut_metrics,
+    encode_metrics,
+    encode_starts,
+    encode_varint,
+)
 from pushgateway.formats.protobuf_fields import CutShortError, count_fields, fields, split_delimited
 from pushgateway.formats.protobuf_messages import METRIC_TYPES, decode_error, family_class, is_loaded
 from pushgateway.formats.protobuf_tables import FEWEST_BYTES, find_metrics, read_metrics
@@ -36,6 +43,7 @@ __all__ = [
     "cut_metrics",
     "decode_metrics",
     "encode_metrics",
+    "encode_starts",
     "is_loaded",
     "most_samples",
     "parse",

@@ -9,11 +9,13 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pushgateway.model import (
     Exemplar,
     Histogram,
+    Labels,
     MetricFamily,
     MetricType,
     NativeBuckets,
@@ -23,7 +25,7 @@ from pushgateway.model import (
 )
 from pushgateway.tables import Column, SampleTable, join_rows
 
-__all__ = ["VALUES", "count_metrics", "cut_metrics", "encode_metrics", "encode_varint"]
+__all__ = ["VALUES", "count_metrics", "cut_metrics", "encode_metrics", "encode_starts", "encode_varint"]
 
 # Tags: field number << 3 | wire type (0 varint, 1 eight bytes, 2 length and bytes).
 _METRIC: Final = b"\x22"
@@ -40,6 +42,7 @@ _FLOAT_BUCKET: Final = b"\x1a\x12"
 _QUANTILE: Final = b"\x1a\x12"
 
 _double = struct.Struct("<d").pack
+_two_bytes = struct.Struct("BB").pack
 _two_doubles = struct.Struct("<BdBd").pack
 """Two fields that are doubles, each with its tag: 18 bytes, as the tags of float buckets and quantiles say."""
 
@@ -114,6 +117,18 @@ def encode_metrics(family: MetricFamily) -> bytes:
             fields += _TIMESTAMP + encode_varint(metric.timestamp_ms % 2**64)
         parts += (_METRIC, encode_varint(len(fields)), fields)
     return b"".join(parts)
+
+
+def encode_starts(type: MetricType, series: Iterable[Labels]) -> Iterator[bytes]:
+    """Serialise samples but for their values: the eight bytes of a double, which are the last of each.
+
+    Args:
+        type: Counter, gauge or untyped.
+        series: The labels of each sample.
+    """
+    for labels in series:
+        fields = b"".join([_remembered[pair] for pair in labels]) + VALUES[type]
+        yield _METRIC + encode_varint(len(fields) + 8) + fields
 
 
 def _encode_table(table: SampleTable, value: bytes) -> bytes | None:
@@ -202,6 +217,8 @@ def encode_varint(number: int) -> bytes:
     """Encode an unsigned 64-bit integer (https://protobuf.dev/programming-guides/encoding/#varints)."""
     if number < 128:
         return _LENGTHS[number]
+    if number < 1 << 14:
+        return _two_bytes(number & 127 | 128, number >> 7)
     parts = bytearray()
     while number > 127:
         parts.append(number & 127 | 128)
@@ -235,10 +252,10 @@ def _histogram(histogram: Histogram) -> bytes:
     elif is_float:
         buckets = [_FLOAT_BUCKET + _two_doubles(0x11, bound, 0x21, count) for bound, count in histogram.buckets]
     else:
-        buckets = [
-            _message(_BUCKET, _COUNT + encode_varint(int(count)) + b"\x11" + _double(bound))
-            for bound, count in histogram.buckets
-        ]
+        buckets = []
+        for bound, count in histogram.buckets:
+            number = encode_varint(int(count))
+            buckets += (_BUCKET, _LENGTHS[10 + len(number)], _COUNT, number, b"\x11", _double(bound))
     if is_float:
         fields = total + b"".join(buckets) + _FLOAT_COUNT + _double(histogram.count)
     else:

@@ -19,7 +19,16 @@ from pushgateway.rules import conflicts
 from pushgateway.rules.consistency import check, suffix_rivals, validate
 from pushgateway.rules.contested import Contested, Resolution, contested_names, resolve
 from pushgateway.rules.escaping import escape, escape_labels, is_legacy, rename
-from pushgateway.rules.labels import HASH_BYTES, check_size, group_labels, hashes, identities, identity, label
+from pushgateway.rules.labels import (
+    HASH_BYTES,
+    check_size,
+    group_labels,
+    hashes,
+    identities,
+    identity,
+    label,
+    likeness,
+)
 from pushgateway.rules.twins import Projector, project
 
 __all__ = [
@@ -39,6 +48,7 @@ __all__ = [
     "identity",
     "is_legacy",
     "label",
+    "likeness",
     "project",
     "rename",
     "resolve",

@@ -7,7 +7,6 @@ has it, so that a name's types are found without looking at its groups.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Set
 from typing import Final, NamedTuple, TypeAlias
@@ -93,8 +92,6 @@ MAX_FAMILY_BYTES: Final = 900_000_000
 
 _BYTES_IN_ROW: Final = 16 << 10
 """Both forms of a family that stay in its row, on up to two pages beside it that a search has to read."""
-
-_SIGNATURE_BYTES: Final = 16
 
 _FREE_PAGES_KEPT: Final = 512
 """4 MiB, or 2 of an older file, whose pages are smaller: what a group that is deleted and pushed again may use without
@@ -204,14 +201,12 @@ def give_back_space(db: sqlite3.Connection, *, may_wait: bool) -> None:
 
 
 def _signature(push: Push, series: PushedSeries) -> bytes | None:
-    """Return what tells the families and series of a push from others; None where more than its rows would change."""
+    """Return the likeness of a push, if it is known and no more than the rows of its group and families may change."""
     if push.contradictory or push.family_times is not None or push.yields_after_seconds is not None or series.paged:
         return None
     if max(series.sizes, default=0) > _BYTES_IN_ROW or sum(series.sizes) > QUICK_BYTES:
         return None
-    about = [(one.name, TYPE_CODES[one.type], one.help, one.unit, one.legacy, len(one.hashes)) for one in push.families]
-    hashes = b"".join([family.hashes for family in push.families])
-    return hashlib.blake2b(repr(about).encode() + hashes, digest_size=_SIGNATURE_BYTES).digest()
+    return push.likeness or None
 
 
 def _push_again(db: sqlite3.Connection, push: Push, series: PushedSeries, signature: bytes, rules: Rules) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushgateway.model import GroupingKey, Labels, MetricType, Push, StoredFamily
-from pushgateway.rules import hashes
+from pushgateway.rules import hashes, likeness
 
 __all__ = ["family", "key", "push"]
 
@@ -49,7 +49,8 @@ def push(
     checked: bool = True,
 ) -> Push:
     series = _format(tuple(sorted({"instance": "", **dict(group.labels)}.items()))).encode()
-    return Push(group, families, replace, at, series, checked)
+    like = likeness([(one.name, one.type, one.help, one.unit, one.legacy, one.hashes) for one in families])
+    return Push(group, families, replace, at, series, checked, likeness=like)
 
 
 def _identity(labels: dict[str, str], group: GroupingKey) -> Labels:

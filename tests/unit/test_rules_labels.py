@@ -143,6 +143,28 @@ def test_hashes_are_one_after_the_other_in_the_order_of_the_series() -> None:
     assert rules.hashes([]) == b""
 
 
+def test_pushes_are_alike_that_differ_in_values_alone() -> None:
+    """A name, type, help, unit, series or their number and order: each of them makes another likeness."""
+    one, two = rules.hashes([(("job", "a"),)]), rules.hashes([(("job", "b"),)])
+    x = ("x", MetricType.GAUGE, "help", "", True, one)
+    y = ("y", MetricType.GAUGE, "help", "", True, two)
+    others = [
+        [("z", *x[1:]), y],
+        [("x", MetricType.COUNTER, *x[2:]), y],
+        [(*x[:2], "", *x[3:]), y],
+        [(*x[:3], "seconds", *x[4:]), y],
+        [(*x[:4], False, one), y],
+        [(*x[:5], two), y],
+        [(*x[:5], one + two), (*y[:5], b"")],
+        [x],
+        [y, x],
+        [],
+    ]
+    found = [rules.likeness(families) for families in others]
+    assert rules.likeness([x, y]) == rules.likeness(iter([x, y]))
+    assert len({rules.likeness([x, y]), *found}) == len(others) + 1
+
+
 nasty_values = st.text(st.sampled_from("\0a1:é"), max_size=5)
 nasty_identities = st.dictionaries(st.sampled_from(["a", "b", "a1"]), nasty_values, max_size=3).map(
     lambda labels: rules.identity(tuple(sorted(labels.items())))

@@ -8,7 +8,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushgateway.formats.protobuf import count_metrics, decode_metrics, encode_metrics
+from pushgateway.formats.protobuf import count_metrics, decode_metrics, encode_metrics, encode_starts
+from pushgateway.formats.protobuf_encode import VALUES
 from pushgateway.formats.protobuf_messages import family_class
 from pushgateway.model import (
     Exemplar,
@@ -98,6 +99,18 @@ def test_the_protobuf_library_reads_what_is_encoded_by_hand(families: list[Metri
     """Bytes written by hand are, once read, the same message as one made of the library's objects."""
     by_hand = b"".join(map(encode_metrics, families))
     assert MetricFamilyMessage.FromString(by_hand).SerializeToString() == by_message_classes(families)
+
+
+@thorough
+@given(family_lists())
+def test_the_start_of_a_sample_and_its_value_are_the_sample(families: list[MetricFamily]) -> None:
+    """What is encoded before a value is known is what is encoded with it, but for its eight bytes."""
+    for one in families:
+        if one.type in VALUES:
+            plain = [Sample(metric.labels, 0.5) for metric in one.metrics]
+            starts = encode_starts(one.type, [metric.labels for metric in plain])
+            whole = encode_metrics(MetricFamily(one.name, one.type, one.help, plain))
+            assert b"".join(start + struct.pack("<d", 0.5) for start in starts) == whole
 
 
 @thorough

@@ -241,5 +241,5 @@ def test_differences_are_found(change: Callable[[Store], None], words: str, stor
 def replaced(*, family_times: dict[str, float] | None = None, text: bytes = b"") -> Push:
     """Make the push of `x` anew, with another time of the family, or another text."""
     push = prepare_push([family()], key("a"), replace=True, received_at_seconds=1, rendered_bytes=10**6, own=TYPES)
-    changed = [replace(one, text=text or one.text) for one in push.families]
+    changed = [one._replace(text=text or one.text) for one in push.families]
     return replace(push, families=tuple(changed), family_times=family_times)

@@ -18,6 +18,7 @@ from pushgateway.model import Change, Delete, GroupingKey, MetricType, Push, Ref
 from pushgateway.storage import schema, sqlite_lookups, sqlite_writes
 from pushgateway.storage.checks import OwnFamilies, Rules
 from pushgateway.storage.listing import labels_of
+from pushgateway.storage.packing import add_unpacking
 from pushgateway.storage.sqlite_sections import read_sections
 from pushgateway.storage.sqlite_writes import MAX_FAMILY_BYTES, Prepared, apply_change
 from tests.contract.values import family, key, push
@@ -48,6 +49,7 @@ def fill(db: sqlite3.Connection, groups: int) -> None:
 
 def database(path: Path, groups: int) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
+    add_unpacking(db)
     db.execute("PRAGMA synchronous = OFF")
     db.execute("BEGIN")
     fill(db, groups)

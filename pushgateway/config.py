@@ -376,6 +376,7 @@ def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> 
     given = {option.name: found for option in OPTIONS if (found := _given(option, arguments, environ)) is not None}
     texts = {option.name: _checked(option, given.get(option.name)) for option in OPTIONS}
     one = {name: values[-1] for name, values in texts.items()}
+    storage_url = _storage_url(one, given)
     return Config(
         listen_addresses=texts["web.listen-address"],
         web_config_file=one["web.config.file"],
@@ -389,8 +390,8 @@ def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> 
         enable_utf8_names=one["push.enable-utf8-names"] == "true",
         lenient_line_endings=one["push.lenient-line-endings"] == "true",
         replica=one["web.replica"],
-        storage_url=_storage_url(one, given),
-        storage_password_file=one["storage.password-file"],
+        storage_url=storage_url,
+        storage_password_file=_password_file(one["storage.password-file"], storage_url, given),
         persistence_file=one["persistence.file"],
         persistence_interval_given="persistence.interval" in given,
         workers=int(one["web.workers"]),
@@ -552,3 +553,13 @@ def _storage_url(texts: Mapping[str, str], given: Mapping[str, _Given]) -> str:
             first, f"{shown(persistence_file)} cannot be used together with {second}, expected one of them"
         )
     return f"sqlite:{persistence_file}"
+
+
+def _password_file(path: str, storage_url: str, given: Mapping[str, _Given]) -> str:
+    # Else who forgets the URL, or misspells its variable, would have everything in a file of SQLite.
+    if path and not storage_url.startswith(("postgresql://", "postgres://")):
+        raise ConfigError(
+            _spelling("storage.password-file", given),
+            f"{shown(path)} is of no use to {shown(storage_url)}, expected --storage.url=postgresql://... beside it",
+        )
+    return path

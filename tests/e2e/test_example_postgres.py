@@ -154,6 +154,8 @@ def test_the_unit(tmp_path: Path) -> None:
     assert exposure, done.stdout + done.stderr
     assert float(exposure[1]) < 2.0, done.stdout
     [flags] = re.findall(r"^ExecStart=\S+ (.*)$", text, re.MULTILINE)
-    config = configured_by(flags.replace("%i", "9091").replace("%H", "host").replace("%d", "/run/credentials").split())
+    flags = flags.replace("%i", "9091").replace("%H", "host").replace("%d", "/run/credentials")
+    [url] = re.findall(r"^# .*PUSHGATEWAY_STORAGE_URL=(\S+)$", text, re.MULTILINE)
+    config = configured_by([*flags.split(), f"--storage.url={url}"])
     assert (config.listen_addresses, config.replica) == ((":9091",), "host:9091")
     assert Path(config.storage_password_file).name in re.findall(r"^LoadCredential=(\w+):", text, re.MULTILINE)

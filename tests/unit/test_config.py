@@ -145,6 +145,16 @@ def test_load(arguments: dict[str, list[str]], environ: dict[str, str], expected
             {"PUSHGATEWAY_PERSISTENCE_FILE": "a"},
             ["PUSHGATEWAY_PERSISTENCE_FILE", "--storage.url"],
         ),
+        (
+            {"storage.password-file": ["/run/p"]},
+            {},
+            ["--storage.password-file", "'/run/p'", "'sqlite:pushgateway.db'", "--storage.url=postgresql://"],
+        ),
+        (
+            {"storage.url": ["memory:"]},
+            {"PUSHGATEWAY_STORAGE_PASSWORD_FILE": "p"},
+            ["PUSHGATEWAY_STORAGE_PASSWORD_FILE"],
+        ),
         ({"storage.url": ["sqlite:a\0b"]}, {}, ["--storage.url", "NUL"]),
         ({"limit.body-bytes": ["0"]}, {}, ["--limit.body-bytes", "'0'", "1 to 1GiB"]),
         ({"limit.body-bytes": ["2GiB"]}, {}, ["--limit.body-bytes", "'2GiB'", "1 to 1GiB"]),

@@ -22,6 +22,7 @@ from pushgateway.errors import (
 )
 from pushgateway.web.answers import Refused
 from pushgateway.web.responses import failure
+from tests.lines import logged
 from tests.unit.web.fakes import Site
 
 JSON = {"Accept": "application/json"}
@@ -96,14 +97,14 @@ def test_generic_errors_are_json_when_asked_for(site: Site, method: str, target:
     assert ("Allow" in reply.headers) is (status == 405)
 
 
-def test_an_unexpected_error_is_500_logged_and_counted(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_error_is_500_logged_and_counted(site: Site) -> None:
     """A bug is answered 500 without its innards, logged with its traceback, and counted."""
     site.store.write_error = ZeroDivisionError("innards")
-    reply = site.push("job/a")
+    with logged() as lines:
+        reply = site.push("job/a")
     assert (reply.status_code, reply.text) == (500, "internal server error\n")
     assert site.counted() == {("push", "post", "500"): 1}
-    logged = capsys.readouterr()
-    assert "ZeroDivisionError" in logged.out + logged.err
+    assert [(line["event"], line["has_traceback"]) for line in lines] == [("unexpected error", True)]
 
 
 def test_would_block_is_no_answer(site: Site) -> None:

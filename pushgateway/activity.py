@@ -24,7 +24,6 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pushgateway.loglines import Log
@@ -67,8 +66,7 @@ _CUT_CHARACTERS: Final = 24
 and the others are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Minute:
+class Minute(NamedTuple):
     """What came in one minute.
 
     Attributes:
@@ -82,8 +80,7 @@ class Minute:
     refusals: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pusher:
+class Pusher(NamedTuple):
     """A group with the push for which it is ranked.
 
     Attributes:
@@ -103,8 +100,7 @@ class Pusher:
     samples: int
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(NamedTuple):
     """The last hour.
 
     Attributes:

@@ -12,10 +12,9 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pushgateway.errors import ConfigError
@@ -40,8 +39,7 @@ class Kind(enum.Enum):
     ADDRESSES = "addresses"
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One setting.
 
     Attributes:
@@ -303,8 +301,7 @@ OPTIONS: tuple[Option, ...] = (
 """Every setting. Each that begins with `limit.` sets the field of `Limits` of its name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """The settings of one gateway, normalised.
 
     Attributes:
@@ -354,8 +351,8 @@ class Config:
     log_level: str = "info"
     log_format: str = "logfmt"
     systemd_socket: bool = False
-    flags: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    flags: Mapping[str, str] = MappingProxyType({})
+    limits: Limits = Limits()
 
 
 def load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> Config:
@@ -417,15 +414,13 @@ def _limits(texts: Mapping[str, str]) -> Limits:
     }
     limits = Limits(**values)
     # What is fixed follows what was raised: a body has to be held, and its lines get the group's labels.
-    return replace(
-        limits,
+    return limits._replace(
         buffered_bytes=max(limits.buffered_bytes, limits.body_bytes + limits.body_bytes // 2),
         rendered_bytes=max(limits.rendered_bytes, limits.prepared_bytes // 10),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
+class _Given(NamedTuple):
     """What the operator wrote for one option, and how it is spelt in messages."""
 
     spelling: str

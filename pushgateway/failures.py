@@ -20,8 +20,7 @@ import struct
 import weakref
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from pushgateway.loglines import Log
 from pushgateway.model import Labels
@@ -45,8 +44,7 @@ _LENGTHS: Final = (1024, 256, 64)
 _Data: TypeAlias = Mapping[str, str | float]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A push or delete that was refused or has failed.
 
     Attributes:
@@ -146,7 +144,7 @@ def _encode(failure: Failure) -> bytes:
         if len(record) <= _RECORD_BYTES:
             return record
     data = {name: value for name, value in failure.data.items() if not isinstance(value, str)}
-    return _encode_cut(replace(failure, group=None, data=data), _LENGTHS[-1])
+    return _encode_cut(failure._replace(group=None, data=data), _LENGTHS[-1])
 
 
 def _encode_cut(failure: Failure, most: int) -> bytes:

@@ -6,7 +6,7 @@ does: the field's name with dashes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["KIB", "MIB", "Limits"]
 
@@ -14,8 +14,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What requests, connections, workers and the store may use.
 
     Attributes:

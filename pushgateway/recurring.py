@@ -79,8 +79,7 @@ _Shape: TypeAlias = tuple[tuple[str, ...], tuple[bytes, ...]]
 """The label names of the group, and what stands between the numbers of the body."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
+class _Family(NamedTuple):
     """What is known of a family of a shape. Numbers are found by their place in the body, from 1 on; 0 is none given.
 
     Attributes:

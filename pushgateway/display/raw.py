@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pushgateway.display.texts import visible
@@ -64,7 +63,7 @@ def begin_exposition(blocks: Iterable[FamilyBlock], *, most: int) -> Beginning:
             break
         total, part = protobuf.cut_metrics(block.body, start=0, count=_METRICS)
         family = _family(block, part)
-        family = replace(family, metrics=tuple(_shortened(metric, most) for metric in family.metrics))
+        family = family._replace(metrics=tuple(_shortened(metric, most) for metric in family.metrics))
         written = text.render([family]).decode()
         shown = visible(written[:most], keep="\n")
         whole = whole and total <= _METRICS and len(written) <= most

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pushgateway.model import MetricType
 
@@ -30,8 +29,7 @@ class Part(enum.Enum):
     COUNT = "count"
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A type of OpenMetrics.
 
     Attributes:

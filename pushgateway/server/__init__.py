@@ -14,8 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pushgateway import __version__
 from pushgateway.activity import ActivityBoard
@@ -144,8 +143,7 @@ def _replica(config: Config) -> str:
     return config.replica or (socket.gethostname() if is_shared(config.storage_url) else "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Services:
+class _Services(NamedTuple):
     """What each worker opens and makes after the fork."""
 
     config: Config

@@ -14,8 +14,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pushgateway.errors import StartError
 from pushgateway.storage import schema
@@ -57,8 +56,7 @@ _MIGRATION_PAGE: Final = "docs/how-to/migrate-from-the-go-pushgateway.md"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedStore:
+class PreparedStore(NamedTuple):
     """A database that exists, is ours and is up to date.
 
     Attributes:

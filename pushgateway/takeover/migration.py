@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from pushgateway.errors import OvertakenError, RequestError
@@ -135,7 +134,7 @@ class Migration:
             utf8_names=True,
         )
         times = {block.name: block.pushed_at_seconds if at_last else block.typed_at_seconds for block in blocks}
-        return replace(push, family_times=times, yields_after_seconds=group.pushed_at_seconds)
+        return push._replace(family_times=times, yields_after_seconds=group.pushed_at_seconds)
 
 
 def is_newer(contents: GroupContents, here: GroupContents | None) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pushgateway import grouping
 from pushgateway.errors import InconsistentPushError, OvertakenError, RequestError
@@ -123,4 +123,4 @@ class Transfer:
             utf8_names=self._utf8_names,
         )
         yields_after_seconds = math.inf if self._overwrite else group.pushed_at_seconds
-        return replace(push, family_times=group.family_times, yields_after_seconds=yields_after_seconds)
+        return push._replace(family_times=group.family_times, yields_after_seconds=yields_after_seconds)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from prometheus_client import Metric
@@ -125,8 +124,8 @@ def of_replica(family: MetricFamily, replica: str) -> MetricFamily:
     if not replica:
         return family
     label = (("replica", replica),)
-    return replace(
-        family, metrics=tuple(metric._replace(labels=tuple(sorted(metric.labels + label))) for metric in family.metrics)
+    return family._replace(
+        metrics=tuple(metric._replace(labels=tuple(sorted(metric.labels + label))) for metric in family.metrics)
     )
 
 

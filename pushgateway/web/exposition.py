@@ -17,9 +17,8 @@ import functools
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from pushgateway import __version__, formats, rules
 from pushgateway.formats import ContentEncoding, Exposition, ExpositionFormat, compression, openmetrics, protobuf, text
@@ -58,8 +57,7 @@ OWN_NAMES: Final = sorted(OWN)
 _NO_NAMES: Final[Mapping[str, Names]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """All of an exposition but the gateway's own families.
 
     Attributes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from flask import current_app
 
@@ -24,8 +23,7 @@ from pushgateway.web.kept import Kept
 __all__ = ["Services", "services"]
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(NamedTuple):
     """What views work with.
 
     Attributes:

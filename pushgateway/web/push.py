@@ -12,8 +12,7 @@ expired has been answered: its work ends where it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from flask import Blueprint, Response, request
 
@@ -57,8 +56,7 @@ _BULK_WORK: Final = 300_000
 pushes take up to 30 MB each, and every worker may have one beside the giant, of which the whole gateway has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """What a request amounts to.
 
     Attributes:

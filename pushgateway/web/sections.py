@@ -14,8 +14,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple, Never
 
 from pushgateway.formats import ContentEncoding, Exposition, compression, text
 from pushgateway.formats.compression import Piece
@@ -53,8 +53,10 @@ _TIMES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+_NOTHING: Final[Mapping[str, Never]] = MappingProxyType({})
+
+
+class Packed(NamedTuple):
     """A section as a worker keeps it.
 
     Attributes:
@@ -76,10 +78,10 @@ class Packed:
     pieces: Mapping[str, Piece | bytes]
     plain_bytes: int
     held_bytes: int
-    frames: Mapping[str, Piece] = field(default_factory=dict)
+    frames: Mapping[str, Piece] = _NOTHING
     frames_bytes: int = 0
-    stamps: Mapping[str, int] = field(default_factory=dict)
-    parts: Mapping[str, _Parts] = field(default_factory=dict)
+    stamps: Mapping[str, int] = _NOTHING
+    parts: Mapping[str, _Parts] = _NOTHING
     text_bytes: int = 0
     turn: int = 0
 
@@ -90,7 +92,7 @@ class Packed:
     def without_texts(self) -> Packed:
         """Return what is left of it where there is no room for texts."""
         pieces = {name: one if isinstance(one, bytes) else one._replace(text=None) for name, one in self.pieces.items()}
-        return replace(self, pieces=pieces, stamps={}, parts={}, text_bytes=0)
+        return self._replace(pieces=pieces, stamps={}, parts={}, text_bytes=0)
 
     def with_frames(self) -> Packed:
         """Return it with a frame of each piece that is compressed."""
@@ -112,7 +114,7 @@ class Packed:
 
     def _framed(self, frames: Mapping[str, Piece]) -> Packed:
         size = sum(_PIECE_BYTES + len(frame.data) for frame in frames.values())
-        return replace(self, frames=frames, frames_bytes=size)
+        return self._replace(frames=frames, frames_bytes=size)
 
 
 class Packer:
@@ -137,7 +139,7 @@ class Packer:
         old = None if section.amends is None else self._known[section.amends]
         packed = pack_section(section, old, text_bytes=self._room)
         self._room -= packed.text_bytes
-        return replace(packed, turn=self._turn)
+        return packed._replace(turn=self._turn)
 
     def all(self, found: Sequence[int | Packed]) -> Sequence[Packed]:
         """Return all sections, of which those that were read first have lost their texts if there are too many."""

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from pushgateway.cli import command
 from pushgateway.config import Config
@@ -176,7 +175,7 @@ def largest(kind: Callable[[Limits], Body], limits: Limits) -> Body:
             field: getattr(limits, field) * share // 100
             for field in ("body_bytes", "decoded_bytes", "samples_per_push", "rendered_bytes")
         }
-        made = kind(replace(limits, **less))
+        made = kind(limits._replace(**less))
         try:
             # Not gzip.decompress, which copies the rest of a body behind each of its members.
             encoding: ContentEncoding = "gzip" if made[2] else "identity"

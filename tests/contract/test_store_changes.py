@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -68,7 +67,7 @@ def test_a_commit_can_be_read_before_it_is_flushed(store: Store) -> None:
 def test_times_of_families(store: Store) -> None:
     """A family whose own push time is given has that one, and the group that of the push; a later push replaces it."""
     x, y = family("x", group=A), family("y", group=A)
-    store.apply(dataclasses.replace(push(A, x, y, at=5.0), family_times={"x": 2.0}), None)
+    store.apply(push(A, x, y, at=5.0)._replace(family_times={"x": 2.0}), None)
     (group,) = store.groups()
     assert group.group.pushed_at_seconds == 5.0
     assert [(block.pushed_at_seconds, block.typed_at_seconds) for block in group.families] == [(2.0, 2.0), (5.0, 5.0)]
@@ -81,12 +80,12 @@ def test_an_import_gives_way(store: Store) -> None:
     store.apply(push(A, family("x", group=A), at=5.0), None)
     imported = push(A, family("y", group=A), at=4.0)
     with pytest.raises(OvertakenError, match=r"later, at 5\.0"):
-        store.apply(dataclasses.replace(imported, yields_after_seconds=4.0), None)
+        store.apply(imported._replace(yields_after_seconds=4.0), None)
     (group,) = store.groups()
     assert (group.group.pushed_at_seconds, group.group.failed_at_seconds) == (5.0, 0.0)
     assert [block.name for block in group.families] == ["x"]
     for at_seconds in (5.0, math.inf):
-        store.apply(dataclasses.replace(imported, yields_after_seconds=at_seconds), None)
+        store.apply(imported._replace(yields_after_seconds=at_seconds), None)
         assert [block.name for block in store.groups()[0].families] == ["y"]
 
 
@@ -96,7 +95,7 @@ def test_an_import_that_is_refused_leaves_no_trace(store: Store) -> None:
     for group in (B, key("new")):
         conflicting = push(group, family("x", MetricType.COUNTER, group=group), at=6.0)
         with pytest.raises(InconsistentPushError):
-            store.apply(dataclasses.replace(conflicting, yields_after_seconds=math.inf), None)
+            store.apply(conflicting._replace(yields_after_seconds=math.inf), None)
     assert [group.group for group in store.groups()] == [Group(A.key, b'{instance="",job="a"}', 5.0, 0.0, "")]
     assert store.totals().groups == 1
 

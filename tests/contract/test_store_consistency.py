@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
@@ -249,7 +248,7 @@ def test_unchecked_series_that_are_there_many_times(store: Store) -> None:
     others = tuple([{"l": "1", "n": str(number)} for number in range(200)])
     loose = push(A, family("x", group=A, series=(*others, *copies)), checked=False)
     for _ in range(2):
-        store.apply(replace(loose, contradictory=True), None)
+        store.apply(loose._replace(contradictory=True), None)
         assert store.totals().series == 1200
     tight = key("a", l="1")
     for labels in (copies[0], *others[::40]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -51,7 +50,7 @@ def walked(store: Store, query: GroupQuery) -> list[list[GroupSummary]]:
         pages.append(list(page.groups))
         if not page.next_cursor:
             return pages
-        query = replace(query, cursor=page.next_cursor)
+        query = query._replace(cursor=page.next_cursor)
 
 
 def counted(store: Store) -> list[GroupSummary]:
@@ -122,7 +121,7 @@ def test_order_of_labels(store: Store) -> None:
         store.apply(push(group), None)
     assert [one.key for one in store.find_groups(ALL).groups] == [groups[at].key for at in (0, 2, 1, 3, 4, 5)]
     for sort in GroupSort:
-        assert store.find_groups(replace(ALL, sort=sort)).groups == store.find_groups(ALL).groups
+        assert store.find_groups(ALL._replace(sort=sort)).groups == store.find_groups(ALL).groups
 
 
 def test_states(store: Store) -> None:
@@ -132,12 +131,12 @@ def test_states(store: Store) -> None:
     store.apply(refusal(key("j3"), 9.0), None)
     store.apply(refusal(key("never"), 2.0), None)
     store.apply(refusal(key("j5"), 4.0), None)
-    failed = store.find_groups(replace(ALL, state=GroupState.FAILED))
+    failed = store.find_groups(ALL._replace(state=GroupState.FAILED))
     assert (names(failed.groups), failed.matching) == (["j3", "never"], 2)
-    stale = store.find_groups(replace(ALL, state=GroupState.STALE, stale_before_seconds=3.0))
+    stale = store.find_groups(ALL._replace(state=GroupState.STALE, stale_before_seconds=3.0))
     assert (names(stale.groups), stale.matching) == (["j1", "j2"], 2)
     one = store.find_groups(
-        replace(ALL, terms=(LabelTerm("job", "j2"),), state=GroupState.STALE, stale_before_seconds=3.0)
+        ALL._replace(terms=(LabelTerm("job", "j2"),), state=GroupState.STALE, stale_before_seconds=3.0)
     )
     assert (names(one.groups), one.matching) == (["j2"], 1)
 
@@ -171,7 +170,7 @@ def test_search(store: Store, terms: list[LabelTerm | TextTerm], expected: list[
     """A label's value is compared exactly, an absent one is empty; a text is found in names and values in any case."""
     for group in (key("etl"), key("etl", env="dev"), key("ETL", env="prod"), key("other", env="dev")):
         store.apply(push(group), None)
-    page = store.find_groups(replace(ALL, terms=tuple(terms)))
+    page = store.find_groups(ALL._replace(terms=tuple(terms)))
     assert (sorted(names(page.groups), key=str.casefold), page.matching) == (expected, len(expected))
 
 
@@ -195,13 +194,13 @@ def test_pages(store: Store, sort: GroupSort) -> None:
     assert (whole.matching, whole.next_cursor, whole.previous_cursor) == (7, "", "")
     query = GroupQuery(sort=sort, limit=3)
     first = store.find_groups(query)
-    second = store.find_groups(replace(query, cursor=first.next_cursor))
-    third = store.find_groups(replace(query, cursor=second.next_cursor))
+    second = store.find_groups(query._replace(cursor=first.next_cursor))
+    third = store.find_groups(query._replace(cursor=second.next_cursor))
     assert [*first.groups, *second.groups, *third.groups] == whole.groups
     assert (first.previous_cursor, third.next_cursor) == ("", "")
-    back = store.find_groups(replace(query, cursor=third.previous_cursor))
+    back = store.find_groups(query._replace(cursor=third.previous_cursor))
     assert back == second
-    assert store.find_groups(replace(query, cursor=back.previous_cursor)) == first
+    assert store.find_groups(query._replace(cursor=back.previous_cursor)) == first
 
 
 def test_a_page_is_not_moved_by_pushes(store: Store) -> None:
@@ -215,11 +214,11 @@ def test_a_page_is_not_moved_by_pushes(store: Store) -> None:
     store.apply(push(key("j8"), at=21.0), None)
     store.apply(Delete(key("j2")), None)
     store.apply(Delete(key("j4")), None)
-    second = store.find_groups(replace(query, cursor=first.next_cursor))
+    second = store.find_groups(query._replace(cursor=first.next_cursor))
     assert names(second.groups) == ["j3", "j5", "j6"]
-    back = store.find_groups(replace(query, cursor=second.previous_cursor))
+    back = store.find_groups(query._replace(cursor=second.previous_cursor))
     assert names(back.groups) == ["new", "j0", "j1"]
-    start = store.find_groups(replace(query, cursor=back.previous_cursor))
+    start = store.find_groups(query._replace(cursor=back.previous_cursor))
     assert names(start.groups) == ["j8", "new", "j0"]
     assert (start.previous_cursor, start.matching) == ("", 9)
 
@@ -232,11 +231,11 @@ def test_a_page_whose_groups_are_gone(store: Store) -> None:
     first = store.find_groups(query)
     for at in (2, 3):
         store.apply(Delete(key(f"j{at}")), None)
-    empty = store.find_groups(replace(query, cursor=first.next_cursor))
+    empty = store.find_groups(query._replace(cursor=first.next_cursor))
     assert (empty.groups, empty.next_cursor, empty.matching) == ([], "", 2)
-    assert names(store.find_groups(replace(query, cursor=empty.previous_cursor)).groups) == ["j0", "j1"]
+    assert names(store.find_groups(query._replace(cursor=empty.previous_cursor)).groups) == ["j0", "j1"]
     store.apply(Wipe(), None)
-    assert store.find_groups(replace(query, cursor=empty.previous_cursor)) == ([], 0, "", "")
+    assert store.find_groups(query._replace(cursor=empty.previous_cursor)) == ([], 0, "", "")
 
 
 def test_groups_alike_for_more_than_a_cursor_holds(store: Store) -> None:

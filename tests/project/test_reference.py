@@ -57,7 +57,7 @@ def test_the_reference_names_no_setting_that_does_not_exist() -> None:
     }
 
 
-@pytest.mark.parametrize("field", Limits.__dataclass_fields__)
+@pytest.mark.parametrize("field", Limits._fields)
 def test_each_limit_is_in_the_reference(field: str) -> None:
     """Each limit that an error can name has a row, so that whoever meets it finds out what it is."""
     name = field.replace("_", "-")

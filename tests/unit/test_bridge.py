@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -368,7 +368,7 @@ def test_too_many_wait() -> None:
         release.set()
         return [refused.status, *[(await asking).status for asking in waiting]]
 
-    with bridged(view, limits=replace(LIMITS, lock_wait_seconds=10)) as bridge:
+    with bridged(view, limits=LIMITS._replace(lock_wait_seconds=10)) as bridge:
         assert run(talk(bridge)) == [503, 200, 200]
 
 
@@ -392,7 +392,7 @@ def test_reads_do_not_wait_for_writers() -> None:
         await asyncio.gather(*writes)
         return health.body, scrape.body
 
-    with bridged(view, limits=replace(LIMITS, lock_wait_seconds=10)) as bridge:
+    with bridged(view, limits=LIMITS._replace(lock_wait_seconds=10)) as bridge:
         health, scrape = run(talk(bridge))
     assert health == b"MainThread"
     assert scrape.startswith(b"pool-")
@@ -530,7 +530,7 @@ def test_the_time_of_a_request_is_for_all_its_lanes(monkeypatch: pytest.MonkeyPa
         release.wait(20)
         return b""
 
-    with bridged(view, limits=replace(LIMITS, request_seconds=60)) as bridge:
+    with bridged(view, limits=LIMITS._replace(request_seconds=60)) as bridge:
         assert run(ask(bridge, pieces=[bytes(5000)])).status == 503
         release.set()
 
@@ -568,7 +568,7 @@ def test_what_was_answered_for_lateness_can_stop() -> None:
         stopped.set()
         return b"in vain"
 
-    with bridged(view, limits=replace(LIMITS, request_seconds=0.05)) as bridge:
+    with bridged(view, limits=LIMITS._replace(request_seconds=0.05)) as bridge:
         answer = run(ask(bridge, pieces=[bytes(5000)]))
         assert stopped.wait(10)
     assert (answer.status, b"this body was being read for 0.05 s" in answer.body) == (503, True)
@@ -588,7 +588,7 @@ def test_lateness_has_its_reason() -> None:
         release.set()
         return [answer.body for answer in answers]
 
-    with bridged(view, limits=replace(LIMITS, request_seconds=0.05)) as bridge:
+    with bridged(view, limits=LIMITS._replace(request_seconds=0.05)) as bridge:
         first, second = run(talk(bridge))
     assert b"other writers were before this request" in first
     assert b"other large bodies were before this one" in second
@@ -613,7 +613,7 @@ def test_prepared_pushes_that_wait_are_not_kept_without_limit() -> None:
         release.set()
         await asyncio.gather(*asking)
 
-    limits = replace(LIMITS, inline_bytes=1 << 20, lock_wait_seconds=10, waiting_requests=10)
+    limits = LIMITS._replace(inline_bytes=1 << 20, lock_wait_seconds=10, waiting_requests=10)
     with bridged(view, limits=limits) as bridge:
         run(talk(bridge))
     assert prepared == [True, True, False, False]
@@ -761,7 +761,7 @@ def test_a_thread_makes_no_large_response_before_its_last_one_is_on_its_way() ->
         assert len(made) == 2
         assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 6
 
-    with bridged(view, limits=replace(LIMITS, waiting_requests=10)) as bridge:
+    with bridged(view, limits=LIMITS._replace(waiting_requests=10)) as bridge:
         run(talk(bridge))
 
 
@@ -781,7 +781,7 @@ def test_waiting_bodies_are_limited() -> None:
         release.set()
         return [refused.status, (await waiting).status, (await ask(bridge, pieces=[bytes(600)])).status]
 
-    with bridged(view, limits=replace(LIMITS, buffered_bytes=1000)) as bridge:
+    with bridged(view, limits=LIMITS._replace(buffered_bytes=1000)) as bridge:
         assert run(talk(bridge)) == [503, 200, 200]
 
 
@@ -792,7 +792,7 @@ def test_own_answers_are_reported_and_json_when_asked_for() -> None:
     def view(environ: Environ) -> bytes:
         raise ZeroDivisionError if environ["REQUEST_METHOD"] == "GET" else WouldBlockError("taken")
 
-    limits = replace(LIMITS, waiting_requests=0)
+    limits = LIMITS._replace(waiting_requests=0)
     bridge = Bridge(application(view), limits=limits, threads=1, inline_store=True, report=reported.append)
     answer = run(ask(bridge, headers=[(b"accept", b"application/json")]))
     bridge.close()
@@ -838,7 +838,7 @@ def test_what_the_end_of_the_worker_cuts_off(*, begun: bool, outcome: bytes) -> 
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.body == b"the gateway is ending; " + outcome + b"\n"
 
-    with bridged(view, limits=replace(LIMITS, lock_wait_seconds=10)) as bridge:
+    with bridged(view, limits=LIMITS._replace(lock_wait_seconds=10)) as bridge:
         run(talk(bridge))
         release.set()
     assert [ticket.claim() for ticket in tickets] == [False]

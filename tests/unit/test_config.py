@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from decimal import Decimal
 
 import pytest
@@ -48,7 +47,7 @@ def test_table_is_well_formed() -> None:
 def test_defaults() -> None:
     """Without flags and environment, the configuration is the dataclass's own defaults."""
     loaded = load({}, {})
-    assert dataclasses.replace(loaded, flags={}) == Config()
+    assert loaded._replace(flags={}) == Config()
 
 
 def test_environment_names() -> None:
@@ -318,7 +317,7 @@ def test_split_address(address: str, expected: tuple[str, int]) -> None:
 
 def test_limits_are_positive() -> None:
     """No limit is unlimited by default."""
-    assert all(value > 0 for value in dataclasses.asdict(Limits()).values())
+    assert all(value > 0 for value in Limits())
 
 
 def test_every_limit_flag_sets_the_limit_of_its_name() -> None:
@@ -329,7 +328,7 @@ def test_every_limit_flag_sets_the_limit_of_its_name() -> None:
         for value in (option.lowest, option.highest):
             limits = load({option.name: [str(value)]}, {}).limits
             following = {name: getattr(limits, name) for name in ("buffered_bytes", "rendered_bytes")}
-            assert limits == dataclasses.replace(Limits(), **{field: value}, **following)
+            assert limits == Limits()._replace(**{field: value}, **following)
     assert len(options) == 13
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,7 +101,7 @@ def test_a_push_of_a_table_is_that_of_its_samples(
 ) -> None:
     """Text, canonical form, identities, hashes and refusals are the same."""
     family = MetricFamily(name, type, "help", table)
-    one_by_one = replace(family, metrics=tuple(table))
+    one_by_one = family._replace(metrics=tuple(table))
     assert text.render_metrics(family) == text.render_metrics(one_by_one)
     assert protobuf.encode_metrics(family) == protobuf.encode_metrics(one_by_one)
     assert prepared(family, key, checked=checked) == prepared(one_by_one, key, checked=checked)

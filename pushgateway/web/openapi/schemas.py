@@ -115,7 +115,7 @@ _STRING: Final[Json] = {"type": "string"}
 _STRINGS: Final[Json] = {"type": "object", "additionalProperties": _STRING}
 _COUNT: Final[Json] = {"type": "integer", "minimum": 0}
 _TIME: Final[Json] = {"type": "string", "format": "date-time"}
-_LIMIT_NAMES: Final = sorted({name.replace("_", "-") for name in Limits.__dataclass_fields__} | {"headers"})
+_LIMIT_NAMES: Final = sorted({name.replace("_", "-") for name in Limits._fields} | {"headers"})
 _KINDS: Final = sorted({kind for error in ERRORS.values() for kind in error.kinds})
 
 _KNOWN: Final[Json] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Final
@@ -129,9 +129,9 @@ def _usual_flags() -> Mapping[str, str]:
 
 def _limits(config: Config, totals: Totals) -> Iterator[_Limit]:
     flags = {one.name for one in OPTIONS}
-    for field in fields(config.limits):
-        name, value = field.name.replace("_", "-"), getattr(config.limits, field.name)
-        used = getattr(totals, field.name, None)
+    for field, value in config.limits._asdict().items():
+        name = field.replace("_", "-")
+        used = getattr(totals, field, None)
         yield _Limit(
             name=name,
             value=_limit_text(name, value),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -35,14 +34,14 @@ def family(*metrics: Sample, name: str = "x", type: MetricType = GAUGE) -> Metri
 @given(family_lists())
 def test_what_is_rendered_is_read(families: Sequence[MetricFamily]) -> None:
     """Reading gives back every family: names, types, help, native histograms, exemplars and times of creation."""
-    with_unit = [dataclasses.replace(one, unit="seconds") for one in families]
+    with_unit = [one._replace(unit="seconds") for one in families]
     assert repr(parse(render(with_unit))) == repr(tuple(with_unit))
 
 
 @pytest.mark.parametrize("size", [10, 1_000, 70_000, 500_000])
 def test_families_of_any_size_are_read_in_windows(size: int) -> None:
     """Whether a metric is smaller or larger than a window of 64 KiB, the family comes back whole."""
-    limits = dataclasses.replace(Limits(), value_bytes=1_000_000)
+    limits = Limits()._replace(value_bytes=1_000_000)
     families = (family(*(Sample((("a", "x" * size), ("b", str(at))), 1.0) for at in range(9))), family(name="y"))
     calls: list[None] = []
     assert parse(render(families), limits=limits, check=lambda: calls.append(None)) == families
@@ -144,7 +143,7 @@ def test_damaged_bodies_are_read_or_refused(families: Sequence[MetricFamily], da
     assert isinstance(parse(bytes(body)), tuple)
 
 
-SMALL = dataclasses.replace(Limits(), samples_per_push=5, labels_per_series=2, name_bytes=4, value_bytes=8)
+SMALL = Limits()._replace(samples_per_push=5, labels_per_series=2, name_bytes=4, value_bytes=8)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +181,7 @@ def test_what_is_beyond_a_limit_is_refused(families: Sequence[MetricFamily], lim
 
 def test_a_metric_of_many_tiny_fields_costs_no_more_than_the_limit() -> None:
     """Two bytes a message are counted before a hundred are spent on each: labels, buckets, spans and differences."""
-    limits = dataclasses.replace(Limits(), samples_per_push=1_000)
+    limits = Limits()._replace(samples_per_push=1_000)
     for inside in (
         b"\x0a\x00",
         b"\x3a\x84\x80\x08" + b"\x1a\x00" * 65_538,
@@ -211,7 +210,7 @@ class GivenUpError(Exception):
 def test_what_says_nothing_is_limited_too_and_the_work_can_be_ended(body: bytes) -> None:
     """Nameless families and fields that mean nothing take time alone: there is a limit, and a check before it."""
     with pytest.raises(LimitError, match="samples"):
-        parse(body, limits=dataclasses.replace(Limits(), samples_per_push=50_000))
+        parse(body, limits=Limits()._replace(samples_per_push=50_000))
 
     def give_up() -> None:
         raise GivenUpError
@@ -229,7 +228,7 @@ def histogram_fields(inside: bytes) -> bytes:
 def test_spans_and_exemplars_count_as_memory(inside: bytes) -> None:
     """What takes two or three bytes of a body and a hundred of memory is reckoned, in whatever metric it stands."""
     body = delimited(b"\x0a\x01x\x18\x04" + histogram_fields(inside * 5000) * 10)
-    limits = dataclasses.replace(Limits(), prepared_bytes=3_000_000)
+    limits = Limits()._replace(prepared_bytes=3_000_000)
     with pytest.raises(LimitError, match="prepared"):
         parse(body, limits=limits)
 

@@ -10,7 +10,7 @@ import gc
 import json
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -344,7 +344,7 @@ def test_stalled_reader() -> None:
         assert transport.aborted
         assert side.limits_met() == ["write-stall-seconds"]
 
-    drive(talk, limits=replace(LIMITS, header_seconds=1000.0, answer_seconds=1000.0))
+    drive(talk, limits=LIMITS._replace(header_seconds=1000.0, answer_seconds=1000.0))
 
 
 def test_slow_reader() -> None:
@@ -363,7 +363,7 @@ def test_slow_reader() -> None:
             assert transport.aborted == (second > 120)
         assert side.limits_met() == ["answer-seconds"]
 
-    drive(talk, limits=replace(LIMITS, header_seconds=1000.0))
+    drive(talk, limits=LIMITS._replace(header_seconds=1000.0))
 
 
 def test_each_response_has_its_own_time() -> None:
@@ -378,7 +378,7 @@ def test_each_response_has_its_own_time() -> None:
             connection.check(second)
         assert not transport.aborted
 
-    drive(talk, limits=replace(LIMITS, header_seconds=1000.0))
+    drive(talk, limits=LIMITS._replace(header_seconds=1000.0))
 
 
 def test_unread_responses_are_limited() -> None:
@@ -400,7 +400,7 @@ def test_unread_responses_are_limited() -> None:
         await settle()
         assert [end.aborted for end in (*ends, transport)] == [True, True, False, True, True, False]
 
-    drive(talk, limits=replace(LIMITS, unread_bytes=1000))
+    drive(talk, limits=LIMITS._replace(unread_bytes=1000))
 
 
 def test_responses_that_were_read_do_not_count() -> None:
@@ -422,7 +422,7 @@ def test_responses_that_were_read_do_not_count() -> None:
             connection.connection_lost(None)
         assert side.limits_met() == []
 
-    drive(talk, limits=replace(LIMITS, unread_bytes=1000))
+    drive(talk, limits=LIMITS._replace(unread_bytes=1000))
 
 
 def test_silent_connections_make_room() -> None:
@@ -471,7 +471,7 @@ def test_too_much_at_once() -> None:
             connection.connection_lost(None)
         assert side.neighbours.buffered_bytes == 0
 
-    drive(talk, limits=replace(LIMITS, buffered_bytes=1000))
+    drive(talk, limits=LIMITS._replace(buffered_bytes=1000))
 
 
 def test_stop() -> None:
@@ -618,7 +618,7 @@ def test_body_that_nobody_reads_is_dropped_for_a_while() -> None:
     """An answer before the end of the body ends our side, holds nothing, and drops what comes until it is late."""
 
     async def talk() -> None:
-        side = Doorkeeper(limits=replace(LIMITS, body_bytes=10**6))
+        side = Doorkeeper(limits=LIMITS._replace(body_bytes=10**6))
         connection, transport = side.connect()
         connection.data_received(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n" + b"x" * 1000)
         await settle()

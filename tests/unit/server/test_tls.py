@@ -336,7 +336,7 @@ def test_large_body_takes_turns(pems: Path) -> None:
 
     async def talk() -> None:
         size = 20_000_000
-        side = Side(pems, limits=replace(LIMITS, body_bytes=size, buffered_bytes=2 * size))
+        side = Side(pems, limits=LIMITS._replace(body_bytes=size, buffered_bytes=2 * size))
         client = side.connect()
         client.greet()
         client.send(b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size + REQUEST)

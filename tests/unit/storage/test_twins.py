@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -200,7 +199,7 @@ def test_pages_stay_while_the_series_do(store: SqliteStore, path: Path, *, check
 
     def of(*numbers: int) -> Push:
         some = family("x", group=group, series=[{"n": str(n)} for n in numbers])
-        return replace(push(group, some), checked=checked)
+        return push(group, some)._replace(checked=checked)
 
     def stored() -> list[tuple[int, bytes]]:
         with closing(sqlite3.connect(path)) as db:

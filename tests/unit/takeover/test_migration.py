@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,4 +241,4 @@ def replaced(*, family_times: dict[str, float] | None = None, text: bytes = b"")
     """Make the push of `x` anew, with another time of the family, or another text."""
     push = prepare_push([family()], key("a"), replace=True, received_at_seconds=1, rendered_bytes=10**6, own=TYPES)
     changed = [one._replace(text=text or one.text) for one in push.families]
-    return replace(push, families=tuple(changed), family_times=family_times)
+    return push._replace(families=tuple(changed), family_times=family_times)

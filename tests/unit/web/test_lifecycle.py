@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.unit.web.fakes import Site
@@ -26,8 +24,8 @@ def test_a_store_that_cannot_be_written_is_told_and_stays_green(site: Site) -> N
 
 def test_a_web_configuration_that_has_become_unusable_is_told(site: Site) -> None:
     """Files of the web configuration that cannot be used any more are told by both, which stay 200."""
-    site.app.extensions["pushgateway"] = replace(
-        site.app.extensions["pushgateway"], web_config_problem=lambda: "web.yml: a: b"
+    site.app.extensions["pushgateway"] = site.app.extensions["pushgateway"]._replace(
+        web_config_problem=lambda: "web.yml: a: b"
     )
     for path in ("/-/healthy", "/-/ready"):
         reply = site.get(path)

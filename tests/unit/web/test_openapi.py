@@ -115,7 +115,7 @@ def test_every_error_is_described(described: dict[str, Any]) -> None:
 
 def test_every_limit_is_described(described: dict[str, Any]) -> None:
     """A JSON error may name each limit that there is."""
-    names = {name.replace("_", "-") for name in Limits.__dataclass_fields__}
+    names = {name.replace("_", "-") for name in Limits._fields}
     assert names <= set(described["components"]["schemas"]["Error"]["properties"]["limit"]["enum"])
 
 

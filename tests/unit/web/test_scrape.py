@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 
 import cramjam
@@ -366,11 +365,11 @@ def test_a_store_that_cannot_tell_its_version_is_read_each_time(site: Site, coun
 def test_what_is_too_large_is_not_kept(finished: Finished) -> None:
     """Beyond the room nothing is kept; what is kept makes room for what comes, the oldest first."""
     kept = Kept(most_bytes=finished.held_bytes * 2)
-    asked = [replace(finished, asked=finished.asked._replace(escaping=one)) for one in Escaping]
+    asked = [finished._replace(asked=finished.asked._replace(escaping=one)) for one in Escaping]
     for one in asked[:3]:
         kept.keep(one, "gzip", 1)
     assert [kept.find(one.asked, "gzip", 1) for one in asked[:3]] == [None, asked[1], asked[2]]
-    kept.keep(replace(finished, held_bytes=finished.held_bytes * 3), "zstd", 1)
+    kept.keep(finished._replace(held_bytes=finished.held_bytes * 3), "zstd", 1)
     assert kept.find(finished.asked, "zstd", 1) is None
     kept.keep(finished, "zstd", 2)
     assert kept.find(asked[1].asked, "gzip", 1) is None
@@ -401,7 +400,7 @@ def test_what_sections_hold_counts_once(finished: Finished) -> None:
     """An exposition takes no room for the pieces that the sections hold, which it is put together of."""
     pieces = [piece for run in finished.runs.values() for piece in run.pieces]
     kept = Kept(most_bytes=finished.held_bytes)
-    other = replace(finished, asked=finished.asked._replace(escaping=Escaping.DOTS))
+    other = finished._replace(asked=finished.asked._replace(escaping=Escaping.DOTS))
     kept.keep(finished, "gzip", 1)
     kept.keep(other, "gzip", 1)
     assert kept.find(finished.asked, "gzip", 1) is None

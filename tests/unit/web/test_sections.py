@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -106,10 +105,10 @@ def test_texts_of_what_was_read_last_are_kept() -> None:
     """What a scrape reads has the first claim on the room, then what the scrapes before it have read."""
     whole = section([({"x": b"x 1\n" * 2000}, 1)])
     one = pack_section(whole, text_bytes=PLENTY)
-    known = [replace(one, turn=turn) for turn in (3, 1, 2)]
+    known = [one._replace(turn=turn) for turn in (3, 1, 2)]
     packer = Packer(known, text_bytes=3 * one.text_bytes)
     fresh = packer.take(whole)
-    assert fresh == replace(one, turn=4)
+    assert fresh == one._replace(turn=4)
     assert [bool(each.text_bytes) for each in packer.all([0, 1, 2, fresh])] == [True, False, True, True]
     full = Packer(known, text_bytes=2 * one.text_bytes)
     read = [full.take(whole) for _ in range(3)]

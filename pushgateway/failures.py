@@ -80,8 +80,7 @@ class FailureRing:
         self._memory = mmap.mmap(-1, _SLOT_BYTES * CAPACITY)
         self._take, self._put_back = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # 4 KiB, which the smallest pipe takes; what is written or read at once is not divided (pipe(7)).
-        for number in range(1, CAPACITY + 1):
-            os.write(self._put_back, _NUMBER.pack(number))
+        os.write(self._put_back, b"".join(_NUMBER.pack(number) for number in range(1, CAPACITY + 1)))
         weakref.finalize(self, _close, self._take, self._put_back)
 
     def record(self, failure: Failure) -> None:

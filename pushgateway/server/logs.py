@@ -29,10 +29,10 @@ _LEVELS: Final = {
 _TRICKS: Final = "\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 """What ends lines or changes their direction for some who show them, and what UTF-8 cannot hold."""
 
-_LOGFMT_ESCAPED: Final = re.compile(f"[\x00-\x09\x0b-\x1f{_TRICKS}]")
-"""The line feed is not among them: it becomes ``\\n``."""
+_LOGFMT_ESCAPED: Final = f"[\x00-\x09\x0b-\x1f{_TRICKS}]"
+"""The line feed is not among them: it becomes ``\\n``. Compiled with the first line that is not printable."""
 
-_JSON_ESCAPED: Final = re.compile(f"[{_TRICKS}]")
+_JSON_ESCAPED: Final = f"[{_TRICKS}]"
 
 _VALUE_CHARACTERS: Final = 4096
 _EXCEPTION_CHARACTERS: Final = 32_768
@@ -105,7 +105,9 @@ def _logfmt_value(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = _LOGFMT_ESCAPED.sub(_escape, str(value))
+    text = str(value)
+    if not text.isprintable():
+        text = re.sub(_LOGFMT_ESCAPED, _escape, text)
     needs_quotes = any(character in text for character in ' ="')
     if needs_quotes:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -115,7 +117,7 @@ def _logfmt_value(value: object) -> str:
 
 def _json(event: dict[str, object]) -> str:
     text = json.dumps(event, default=repr, ensure_ascii=False)
-    return _JSON_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text if text.isprintable() else re.sub(_JSON_ESCAPED, lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _escape(found: re.Match[str]) -> str:

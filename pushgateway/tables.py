@@ -110,9 +110,19 @@ def join_rows(pieces: Sequence[Column], count: int) -> list[str]:
         pieces: Columns, and texts that stand in each row.
         count: How many rows there are.
     """
-    if all(isinstance(piece, str) for piece in pieces):
-        return ["".join(map(str, pieces))] * count
-    columns = [repeat(piece, count) if isinstance(piece, str) else piece for piece in pieces]
+    # Texts that stand side by side are one: the labels of a series are 20 pieces, of which most are texts.
+    columns: list[Iterable[str]] = []
+    text = ""
+    for piece in pieces:
+        if isinstance(piece, str):
+            text += piece
+            continue
+        if text:
+            columns.append(repeat(text, count))
+        columns.append(piece)
+        text = ""
+    if text or not columns:
+        columns.append(repeat(text, count))
     return list(map("".join, zip(*columns, strict=True)))
 
 

@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import islice
+from operator import add
 from typing import Final, NamedTuple
 
 from pushgateway.formats.protobuf_encode import encode_varint
@@ -40,6 +41,9 @@ _LABEL: Final = 1
 _MOST_LABELS: Final = 32
 _LONGEST: Final = 128
 """Below, a length is one byte. A label that is longer is not read here."""
+
+_LONGEST_NAME: Final = _LONGEST - 5
+"""With an empty value it is a label that is not longer."""
 
 _DOUBLE_BYTES: Final = 8
 _VALUE_BYTES: Final = 11
@@ -101,28 +105,35 @@ def read_metrics(
     """
     if found.labels > limits.labels_per_series or limits.value_bytes < _LONGEST:
         return None
-    pattern = _pattern(found.labels, value)
+    most = min(limits.name_bytes, _LONGEST_NAME)
     rest, draft = found.rest, None
+    layout, is_alike = _Layout((), ()), False
     while rest:
         if check is not None:
             check()
         window = str(rest[:_WINDOW_BYTES], "latin-1")
-        rows: list[tuple[str, ...]] = pattern.findall(window)
-        left = len(rows.pop()[-1]) if rows[-1][-1] else 0
-        if not rows:
+        pattern = _alike_pattern(layout, value) if is_alike else _pattern(found.labels, value)
+        length, (sizes, *pairs, numbers) = _split(pattern, window)
+        if not length and not is_alike:
             break
-        sizes, *pairs, numbers, _ = zip(*rows, strict=True)
+        if not length:
+            is_alike = False
+            continue
         starts, columns = pairs[::2], pairs[1::2]
         if draft is None:
-            names = [start[0][4:-2] for start in starts]
-            order = sorted(range(len(names)), key=names.__getitem__)
-            draft = TableDraft(tuple([names[at] for at in order]))
-            if len(set(names)) < len(names) or max(map(len, names)) > limits.name_bytes:
+            layout = _Layout.of([start[0][4:-2] for start in starts], columns)
+            draft = TableDraft(tuple(sorted(layout.names)))
+            order = sorted(range(found.labels), key=layout.names.__getitem__)
+            if len(set(layout.names)) < found.labels or max(map(len, layout.names)) > most:
                 return None
-        if not _is_exact(sizes, names, starts, columns):
+        elif not is_alike:
+            layout = layout.narrowed(columns)
+        if not _is_exact(sizes, starts, columns, layout if is_alike else layout.open()):
             return None
-        draft.add([columns[at] for at in order], _doubles("".join(numbers)))
-        rest = rest[len(window) - left :]
+        whole = layout.completed(columns, len(sizes)) if is_alike else columns
+        draft.add([whole[at] for at in order], _doubles("".join(numbers)))
+        rest = rest[length:]
+        is_alike = len(rest) >= _WINDOW_BYTES
     if draft is None or len(draft.values) < FEWEST:
         return None
     behind = [number for number, _, _ in islice(fields(rest), _MOST_FIELDS + 1)]
@@ -131,38 +142,94 @@ def read_metrics(
     return draft.table(), rest
 
 
+class _Layout(NamedTuple):
+    """What the metrics of a family have in common.
+
+    Attributes:
+        names: The names of their labels, in their order.
+        values: The value of each that was the same in all metrics so far, None for the others.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[str | None, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str], columns: Sequence[Sequence[str]]) -> _Layout:
+        """Return the layout of the first metrics."""
+        return cls(tuple(names), tuple([column[0] for column in columns])).narrowed(columns)
+
+    def narrowed(self, columns: Sequence[Sequence[str]]) -> _Layout:
+        """Return the layout of the metrics so far and some more, of which all values are given."""
+        pairs = zip(self.values, columns, strict=True)
+        return self._replace(values=tuple([one if {one} == set(column) else None for one, column in pairs]))
+
+    def open(self) -> _Layout:
+        """Return it without the values."""
+        return self._replace(values=(None,) * len(self.names))
+
+    def completed(self, columns: Sequence[Sequence[str]], count: int) -> list[Sequence[str]]:
+        """Return all columns, given those in which not all values are the same."""
+        varying = iter(columns)
+        return [next(varying) if value is None else [value] * count for value in self.values]
+
+
+def _split(pattern: re.Pattern[str], window: str) -> tuple[int, list[list[str]]]:
+    """Take metrics apart, up to the first one that is another.
+
+    What splitting returns is one list, of which columns are slices: 140 ms for 100 000 metrics became 62, since tuples
+    are neither made nor turned.
+
+    Returns:
+        How long they are together, and what each group of the pattern has found.
+    """
+    flat = pattern.split(window)
+    width = pattern.groups + 1
+    *between, behind = flat[::width]
+    count, length = len(between), len(window) - len(behind)
+    if between.count("") < count:
+        count = next(at for at, text in enumerate(between) if text)
+        length = next(islice(pattern.finditer(window), count - 1, None)).end() if count else 0
+    return length, [flat[at : count * width : width] for at in range(1, width)]
+
+
 @lru_cache(maxsize=3 * _MOST_LABELS)
 def _pattern(labels: int, value: bytes) -> re.Pattern[str]:
-    """Return what takes metrics apart; all from the first one on that is another is in the last group."""
-    before = re.escape(value.decode("latin-1"))
-    return re.compile(rf'"({_LENGTH}){_PAIR * labels}{before}(.{{{_DOUBLE_BYTES}}})|(.+)', re.DOTALL)
+    """Return what takes metrics apart."""
+    return _compiled(f"({_LENGTH}){_PAIR * labels}", value)
 
 
-def _is_exact(
-    sizes: Sequence[str], names: Sequence[str], starts: Sequence[Sequence[str]], columns: Sequence[Sequence[str]]
-) -> bool:
-    """Return whether all lengths and names are as they should be."""
-    fixed, varying = _VALUE_BYTES, []
+@lru_cache(maxsize=64)
+def _alike_pattern(layout: _Layout, value: bytes) -> re.Pattern[str]:
+    """Return what takes metrics of a layout apart, without the values that all have: in a third of the time."""
+    pairs = [
+        rf"(\n[\x00-\x7f]\n{re.escape(chr(len(name)) + name)}\x12[\x00-\x7f])([ -~]*)"
+        if same is None
+        else re.escape(_starts(name)[len(same)] + same)
+        for name, same in zip(layout.names, layout.values, strict=True)
+    ]
+    return _compiled(rf"([\x80-\xff]?+.){''.join(pairs)}", value)
+
+
+def _compiled(before: str, value: bytes) -> re.Pattern[str]:
+    return re.compile(rf'"{before}{re.escape(value.decode("latin-1"))}(.{{{_DOUBLE_BYTES}}})', re.DOTALL)
+
+
+def _is_exact(sizes: list[str], starts: Sequence[list[str]], columns: Sequence[Sequence[str]], layout: _Layout) -> bool:
+    """Return whether all lengths and names are as they should be; columns are those that have no value in `layout`."""
+    fixed, names = _VALUE_BYTES, list[str]()
+    for name, value in zip(layout.names, layout.values, strict=True):
+        if value is None:
+            names.append(name)
+        fixed += len(_starts(name)[len(value or "")]) + len(value or "")
+    totals = [fixed] * len(sizes)
     for name, before, column in zip(names, starts, columns, strict=True):
         expected = _starts(name)
-        lengths = set(map(len, column))
-        if max(lengths) >= len(expected):
+        lengths = list(map(len, column))
+        if max(lengths) >= len(expected) or list(map(expected.__getitem__, lengths)) != before:
             return False
-        fixed += len(expected[0])
-        if len(lengths) == 1:
-            (length,) = lengths
-            fixed += length
-            if set(before) != {expected[length]}:
-                return False
-        else:
-            varying.append(list(map(len, column)))
-            if list(map(expected.__getitem__, varying[-1])) != list(before):
-                return False
-    if not varying:
-        return set(sizes) == {_varint(fixed)}
-    totals = varying[0] if len(varying) == 1 else list(map(sum, zip(*varying, strict=True)))
-    varints = {total: _varint(fixed + total) for total in set(totals)}
-    return list(map(varints.__getitem__, totals)) == list(sizes)
+        totals = list(map(add, totals, lengths))
+    varints = {total: _varint(total) for total in set(totals)}
+    return list(map(varints.__getitem__, totals)) == sizes
 
 
 def _varint(number: int) -> str:

@@ -107,6 +107,38 @@ def test_samples_alike_become_a_table_whatever_windows_they_stand_in(type_: Metr
     assert set(map(str, family.metrics.values)) == {"-0.0"}
 
 
+@thorough
+@given(
+    st.lists(st.sampled_from(["1", "22", "*\t\t", "x" * 21, '"', "é", ""]), min_size=1, max_size=4),
+    st.lists(st.integers(400, 1500), min_size=4, max_size=4),
+    st.booleans(),
+)
+def test_values_that_change_later_are_read(pool: list[str], lengths: list[int], damaged: bool) -> None:
+    """Values that all metrics of some windows have are another then, in one column or the other, or are damaged."""
+    samples = [
+        Sample(
+            (("a", pool[run % len(pool)]), ("b", "y" * 60), ("c", str(at)), ("d", pool[run // 2 % len(pool)])), at / 3
+        )
+        for run, length in enumerate(lengths)
+        for at in range(length)
+    ]
+    body = bytearray(protobuf.render([MetricFamily("x", MetricType.GAUGE, "", samples)]))
+    if damaged:
+        body[len(body) // 2] ^= 1
+    assert outcome(bytes(body), Limits(), fewest=0) == outcome(bytes(body), Limits(), fewest=1 << 30)
+
+
+@pytest.mark.parametrize("length", [123, 124, 200])
+def test_names_of_any_length_are_read(length: int) -> None:
+    """A label whose length takes more than a byte makes a family none, as does one that only looks like it."""
+    alike = [Sample((("a" * length, "1"),), float(at)) for at in range(100)]
+    assert tuple(read(alike).metrics) == tuple(alike)
+    metric = b"\n\x7f\n" + bytes([min(length, 127)]) + b"a" * length + b"\x12\x00" + b"\x12\x09\x09" + bytes(8)
+    message = b"\n\x01x\x18\x01" + (b'"' + encode_varint(len(metric)) + metric) * 100
+    body = encode_varint(len(message)) + message
+    assert outcome(body, Limits(), fewest=0) == outcome(body, Limits(), fewest=1 << 30)
+
+
 @pytest.mark.parametrize("odd", ODD)
 def test_one_other_metric_makes_a_family_none(odd: Sample) -> None:
     """Timestamps, exemplars, times of creation, long values, other labels: the family is read metric by metric."""

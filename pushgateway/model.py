@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import enum
 import json
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from hashlib import blake2b
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from pushgateway.names import is_legacy_label_name
 
 __all__ = [
+    "NO_STAMPS",
     "Change",
     "Delete",
     "Exemplar",
@@ -51,6 +53,7 @@ __all__ = [
     "Section",
     "Sections",
     "Snapshot",
+    "Stamps",
     "StoredFamily",
     "Summary",
     "Term",
@@ -408,29 +411,43 @@ Mark: TypeAlias = tuple[int, int]
 _T = TypeVar("_T")
 
 
+class Stamps(NamedTuple):
+    """The stamps of a section's groups in the order of their keys, and a digest of these keys."""
+
+    keys: bytes
+    values: Sequence[int]
+
+    @classmethod
+    def of(cls, stamps: Mapping[str, int]) -> Stamps:
+        """Make them of a section's stamps by key, which is a string of JSON."""
+        return cls(blake2b("\n".join(stamps).encode(), digest_size=16).digest(), array("q", stamps.values()))
+
+
+NO_STAMPS: Final = Stamps(b"", ())
+
+
 class Known(NamedTuple):
     """What is known of a section that was read: its `first` and `mark`.
 
-    `stamps` are those of its groups by key, in their order, for whoever can put what has changed into what they have;
-    for whoever cannot, there are none.
+    `stamps` are for whoever can put what has changed into what they have; for whoever cannot, there are none.
     """
 
     first: str
     mark: Mark
-    stamps: Mapping[str, int] = MappingProxyType({})
+    stamps: Stamps = NO_STAMPS
 
 
 class Section(NamedTuple):
     """Some groups that follow one another in the order of their keys, the first of which is `first`, or behind it.
 
-    `stamps` are those of all its groups by key, in their order. `groups` are those that were read, sorted by key, and
-    `places` where they stand among all; `bodies` has their families by name, in TEXT form, each with the place of its
-    group. If not all were read, `amends` is the number of the known section that has the others.
+    `stamps` are those of all its groups. `groups` are those that were read, sorted by key, and `places` where they
+    stand among all; `bodies` has their families by name, in TEXT form, each with the place of its group. If not all
+    were read, `amends` is the number of the known section that has the others.
     """
 
     first: str
     mark: Mark
-    stamps: Mapping[str, int]
+    stamps: Stamps
     groups: Sequence[Group]
     places: Sequence[int]
     bodies: Mapping[str, Sequence[tuple[int, bytes]]]

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-from pushgateway.model import FamilyView, Group, Known, Mark, Section, Sections
+from pushgateway.model import FamilyView, Group, Known, Mark, Section, Sections, Stamps
 from pushgateway.storage.schema import TYPES
 from pushgateway.storage.sqlite_reads import COLUMNS, TEXT, newest_headers
 
@@ -81,20 +81,22 @@ def _read(db: sqlite3.Connection, first: str, end: str, mark: Mark, names: Mappi
 
 def _section(db: sqlite3.Connection, first: str, end: str, names: Mapping[int, str]) -> Section:
     stamps, groups, bodies = _contents(db, first, end, names)
-    return Section(first, (len(stamps), sum(stamps.values())), stamps, groups, range(len(groups)), bodies)
+    return Section(first, (len(stamps), sum(stamps.values())), Stamps.of(stamps), groups, range(len(groups)), bodies)
 
 
 def _read_changed(
     db: sqlite3.Connection, between: tuple[str, str], mark: Mark, number: int, known: Known, names: Mapping[int, str]
 ) -> Section | None:
     """Read of a section what has changed; None if its stamps are not known, its groups are others, or most changed."""
-    if not known.stamps:
+    if not known.stamps.keys:
         return None
-    stamps = dict(db.execute(_STAMPS, between))
-    if stamps.keys() != known.stamps.keys():
+    by_key: dict[str, int] = dict(db.execute(_STAMPS, between))
+    stamps = Stamps.of(by_key)
+    if stamps.keys != known.stamps.keys:
         return None
-    changed = {key: place for place, (key, stamp) in enumerate(stamps.items()) if known.stamps[key] != stamp}
-    if 2 * len(changed) > len(stamps):
+    pairs = zip(by_key, stamps.values, known.stamps.values, strict=True)
+    changed = {key: place for place, (key, now, before) in enumerate(pairs) if now != before}
+    if 2 * len(changed) > len(by_key):
         return None
     groups: list[Group] = []
     bodies: dict[str, list[tuple[int, bytes]]] = {}

@@ -22,7 +22,8 @@ _MOST_BYTES: Final = 16 << 20
 
 
 _MOST_TEXT_BYTES: Final = 4 << 20
-"""Of sections. 20 000 samples of a usual kind take 2 MB; with more stored, it is those that were pushed to last."""
+"""Of the parts and texts of sections. Parts of 100 000 groups of a usual kind take 4 MB, the text of 20 000 samples 2;
+with more stored, it is those that were pushed to last."""
 
 
 class _Entry(NamedTuple):
@@ -36,7 +37,7 @@ class Kept:
 
     Args:
         most_bytes: How much is kept of sections, and how much of expositions beside what sections hold.
-        most_text_bytes: How much memory the texts of sections may take beside that.
+        most_text_bytes: How much memory the parts and texts of sections may take beside that.
     """
 
     def __init__(self, *, most_bytes: int = _MOST_BYTES, most_text_bytes: int = _MOST_TEXT_BYTES) -> None:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Never
 
 from pushgateway.formats import ContentEncoding, Exposition, compression, text
 from pushgateway.formats.compression import Piece
-from pushgateway.model import FamilyView, Form, Known, Mark, MetricType, Section, Sections
+from pushgateway.model import NO_STAMPS, FamilyView, Form, Known, Mark, MetricType, Section, Sections, Stamps
 from pushgateway.names import PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP, PUSH_TIME, PUSH_TIME_HELP
 from pushgateway.own_families import OWN
 from pushgateway.web.exposition import OWN_NAMES, Finished, time_families, whole
@@ -32,20 +32,31 @@ _LEAST_PIECE_BYTES: Final = 1 << 12
 _PIECE_BYTES: Final = 200
 """What a piece takes beside its bytes: a name, and a place in a dict."""
 
-_GROUP_BYTES: Final = 200
-_TEXT_BYTES: Final = 300
-_PART_BYTES: Final = 6
-"""What a group takes beside its key where texts are kept, what a text takes beside its bytes, and each part of one."""
+_PARTS_BYTES: Final = 250
+_STAMP_BYTES: Final = 8
+"""What parts take beside the numbers in them, and a stamp."""
 
 
 class _Parts(NamedTuple):
     """Of what a family's text in a section is put together: the places of its groups, and how much is of each."""
 
-    places: array[int]
+    places: range | array[int]
     lengths: array[int]
 
+    @classmethod
+    def of(cls, places: Sequence[int], lengths: Sequence[int]) -> _Parts:
+        """Take little room: most families are in all groups of a section, and few bodies have 64 KiB."""
+        is_all = places[-1] == len(places) - 1
+        return cls(
+            range(len(places)) if is_all else array("H", places), array("H" if max(lengths) < 1 << 16 else "I", lengths)
+        )
 
-_NO_PARTS: Final = _Parts(array("H"), array("I"))
+    @property
+    def held_bytes(self) -> int:
+        """How much memory they take, about."""
+        places = 0 if isinstance(self.places, range) else self.places.itemsize
+        return _PARTS_BYTES + (places + self.lengths.itemsize) * len(self.lengths)
+
 
 _TIMES: Final = (
     FamilyView(PUSH_FAILURE_TIME, MetricType.GAUGE, PUSH_FAILURE_TIME_HELP, ()),
@@ -67,9 +78,10 @@ class Packed(NamedTuple):
         held_bytes: How much memory all of it takes, about, but for what is below.
         frames: The pieces that are compressed, with zstd; those that were asked for and for which there is room.
         frames_bytes: How much memory they take, about.
-        stamps: As in `Section`; none where texts are not kept.
-        parts: The same, for each of the pieces, all of which then have their text.
-        text_bytes: How much memory the texts take, with stamps and parts; 0 where they are not kept.
+        stamps: As in `Section`; none where there is no room for them and parts.
+        parts: For each of the pieces, or none where there is no room.
+        parts_bytes: How much memory they take with the stamps, about; 0 without them.
+        text_bytes: How much memory the texts of the pieces take, about; 0 where there is no room for them.
         turn: The largest is of what was read last.
     """
 
@@ -80,8 +92,9 @@ class Packed(NamedTuple):
     held_bytes: int
     frames: Mapping[str, Piece] = _NOTHING
     frames_bytes: int = 0
-    stamps: Mapping[str, int] = _NOTHING
+    stamps: Stamps = NO_STAMPS
     parts: Mapping[str, _Parts] = _NOTHING
+    parts_bytes: int = 0
     text_bytes: int = 0
     turn: int = 0
 
@@ -91,8 +104,14 @@ class Packed(NamedTuple):
 
     def without_texts(self) -> Packed:
         """Return what is left of it where there is no room for texts."""
+        if not self.text_bytes:
+            return self
         pieces = {name: one if isinstance(one, bytes) else one._replace(text=None) for name, one in self.pieces.items()}
-        return self._replace(pieces=pieces, stamps={}, parts={}, text_bytes=0)
+        return self._replace(pieces=pieces, text_bytes=0)
+
+    def without_parts(self) -> Packed:
+        """Return what is left of it where there is no room for parts, and so none for texts."""
+        return self.without_texts()._replace(stamps=NO_STAMPS, parts=_NOTHING, parts_bytes=0)
 
     def with_frames(self) -> Packed:
         """Return it with a frame of each piece that is compressed."""
@@ -101,18 +120,19 @@ class Packed(NamedTuple):
             for name, piece in self.pieces.items()
             if isinstance(piece, Piece) and name not in self.frames
         }
-        return self._framed({**self.frames, **missing}) if missing else self
+        return self.framed({**self.frames, **missing}) if missing else self
 
     def without_frames(self) -> Packed:
         """Return what is left of it where there is no room for them."""
-        return self._framed({}) if self.frames else self
+        return self.framed({}) if self.frames else self
 
     def compressed(self) -> Iterator[Piece]:
         """Yield all pieces and frames."""
         yield from (piece for piece in self.pieces.values() if isinstance(piece, Piece))
         yield from self.frames.values()
 
-    def _framed(self, frames: Mapping[str, Piece]) -> Packed:
+    def framed(self, frames: Mapping[str, Piece]) -> Packed:
+        """Return it with these frames."""
         size = sum(_PIECE_BYTES + len(frame.data) for frame in frames.values())
         return self._replace(frames=frames, frames_bytes=size)
 
@@ -122,7 +142,7 @@ class Packer:
 
     Args:
         known: The sections that are kept.
-        text_bytes: How much memory texts may take; of the sections that were read last they are kept.
+        text_bytes: How much memory parts and texts may take; of either those of the sections that were read last.
     """
 
     def __init__(self, known: Sequence[Packed], *, text_bytes: int) -> None:
@@ -142,11 +162,19 @@ class Packer:
         return packed._replace(turn=self._turn)
 
     def all(self, found: Sequence[int | Packed]) -> Sequence[Packed]:
-        """Return all sections, of which those that were read first have lost their texts if there are too many."""
+        """Return all sections, of which those that were read first have lost their texts, then their parts.
+
+        If there are too many: parts come first, and how many there will be is not known before.
+        """
         sections = [self._known[one] if isinstance(one, int) else one for one in found]
-        room = self._text_bytes
-        if sum(one.text_bytes for one in sections) > room:
-            for at in sorted(range(len(sections)), key=lambda at: -sections[at].turn):
+        if sum(one.parts_bytes + one.text_bytes for one in sections) > self._text_bytes:
+            room = self._text_bytes
+            latest = sorted(range(len(sections)), key=lambda at: -sections[at].turn)
+            for at in latest:
+                if sections[at].parts_bytes > room:
+                    sections[at] = sections[at].without_parts()
+                room -= sections[at].parts_bytes
+            for at in latest:
                 if sections[at].text_bytes > room:
                     sections[at] = sections[at].without_texts()
                 room -= sections[at].text_bytes
@@ -166,79 +194,79 @@ def pack_section(section: Section, old: Packed | None = None, *, text_bytes: int
         for view in time_families(section.groups, Form.TEXT)
     }
     bodies = {**section.bodies, **times}
+    same: dict[str, Piece] = {}
     if old is None:
-        texts = {name: b"".join([body for _, body in parts]) for name, parts in bodies.items()}
-        parts = {}
-        takes = _texts_bytes(section.stamps, texts, sum(map(len, bodies.values())))
-        if takes <= text_bytes:
-            parts = {
-                name: _Parts(array("H", [place for place, _ in found]), array("I", [len(body) for _, body in found]))
-                for name, found in bodies.items()
-            }
+        texts = {name: b"".join([body for _, body in found]) for name, found in bodies.items()}
+        parts = {
+            name: _Parts.of([place for place, _ in found], [len(body) for _, body in found])
+            for name, found in bodies.items()
+        }
     else:
-        texts, parts = _amended(old, section.places, bodies)
-        takes = _texts_bytes(section.stamps, texts, sum(len(one.places) for one in parts.values()))
+        texts, parts, same = _amended(old, section.places, bodies)
+    parts_bytes = sum(one.held_bytes for one in parts.values()) + _STAMP_BYTES * len(section.stamps.values)
+    takes = sum(map(len, texts.values()))
+    keep_text = takes <= text_bytes
     pieces: dict[str, Piece | bytes] = {}
-    frames: dict[str, Piece] = {}
     plain_bytes = held_bytes = 0
     for name, body in texts.items():
-        known = None if old is None else old.pieces.get(name)
         if len(body) < _LEAST_PIECE_BYTES or name in OWN:
             pieces[name] = body
             plain_bytes += len(body)
             held_bytes += _PIECE_BYTES + len(body)
         else:
-            if old is not None and isinstance(known, Piece) and known.text == body:
-                piece = known
-                if name in old.frames:
-                    frames[name] = old.frames[name]
-            else:
-                piece = compression.pack_one(body, "gzip", keep_text=bool(parts))
-            pieces[name] = piece
+            piece = same.get(name) or compression.pack_one(body, "gzip")
+            text_kept = body if keep_text else None
+            pieces[name] = piece if piece.text is text_kept else piece._replace(text=text_kept)
             held_bytes += _PIECE_BYTES + len(piece.data)
-    packed = Packed(
+    frames = {} if old is None else {name: frame for name, frame in old.frames.items() if name in same}
+    return Packed(
         section.first,
         section.mark,
         pieces,
         plain_bytes,
         held_bytes,
-        stamps=section.stamps if parts else {},
+        stamps=section.stamps,
         parts=parts,
-        text_bytes=takes,
-    )._framed(frames)
-    return packed if parts and takes <= text_bytes else packed.without_texts()
-
-
-def _texts_bytes(stamps: Mapping[str, int], texts: Mapping[str, bytes], parts: int) -> int:
-    """Return how much memory texts take with what tells their parts, about."""
-    keys = sum(map(len, stamps)) + _GROUP_BYTES * len(stamps)
-    return keys + sum(map(len, texts.values())) + _TEXT_BYTES * len(texts) + _PART_BYTES * parts
+        parts_bytes=parts_bytes,
+        text_bytes=takes if keep_text else 0,
+    ).framed(frames)
 
 
 def _amended(
     old: Packed, places: Sequence[int], bodies: Mapping[str, Sequence[tuple[int, bytes]]]
-) -> tuple[dict[str, bytes], dict[str, _Parts]]:
-    """Put what was read of the groups of some places into the texts of a section; families without text go."""
+) -> tuple[dict[str, bytes], dict[str, _Parts], dict[str, Piece]]:
+    """Put what was read of the groups of some places into the texts of a section; families without text go.
+
+    Returns:
+        Texts and parts of all families, and the pieces of those whose text is as it was.
+    """
     texts: dict[str, bytes] = {}
     parts: dict[str, _Parts] = {}
+    same: dict[str, Piece] = {}
     none = dict.fromkeys(places, b"")
     for name in old.parts.keys() | bodies.keys():
         piece = old.pieces.get(name, b"")
-        whole_text = bytearray((piece if isinstance(piece, bytes) else piece.text) or b"")
-        there, lengths = (one[:] for one in old.parts.get(name, _NO_PARTS))
+        before = piece if isinstance(piece, bytes) else compression.unpack(piece)
+        text_now = bytearray(before)
+        there, lengths = map(list, old.parts.get(name, ((), ())))
         for place, body in (none | dict(bodies.get(name, ()))).items():
             at = bisect_left(there, place)
             begin = sum(lengths[:at])
             if at < len(there) and there[at] == place:
-                del whole_text[begin : begin + lengths[at]], there[at], lengths[at]
+                del text_now[begin : begin + lengths[at]], there[at], lengths[at]
             if body:
-                whole_text[begin:begin] = body
+                text_now[begin:begin] = body
                 there.insert(at, place)
                 lengths.insert(at, len(body))
-        if whole_text:
-            texts[name] = bytes(whole_text)
-            parts[name] = _Parts(there, lengths)
-    return texts, parts
+        if text_now:
+            parts[name] = _Parts.of(there, lengths)
+            if text_now == before:
+                texts[name] = before
+                if isinstance(piece, Piece):
+                    same[name] = piece
+            else:
+                texts[name] = bytes(text_now)
+    return texts, parts, same
 
 
 def finish_sections(
@@ -252,7 +280,7 @@ def finish_sections(
         sections: All sections, those that are as they were among them.
         packing: ``gzip``, or ``zstd`` of sections that have all frames.
     """
-    keep_text = packing == "gzip" and all(one.parts or not one.pieces for one in sections)
+    keep_text = packing == "gzip" and all(one.text_bytes or not one.pieces for one in sections)
     runs: dict[int, list[FamilyView]] = {}
     beside: dict[str, FamilyView] = {}
     for view in sorted((*found.families, *_TIMES), key=lambda view: view.name):

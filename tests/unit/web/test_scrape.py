@@ -28,6 +28,7 @@ from pushgateway.model import (
     Sample,
     Section,
     Snapshot,
+    Stamps,
 )
 from pushgateway.names import Escaping
 from pushgateway.web.exposition import Finished, finish
@@ -413,9 +414,9 @@ def test_sections_tell_what_they_take() -> None:
     """Large pieces count as they are compressed, small ones as they are."""
     groups = [Group('[["job","a"]]', b'{instance="",job="a"}', 1.0, 0.0, "", legacy=True)]
     bodies = {"x": [(0, b'x{instance="",job="a"} 1\n' * 1000)], "y": [(0, b"y 1\n")]}
-    section = Section("", (1, 1), {groups[0].key: 7}, groups, [0], bodies)
+    section = Section("", (1, 1), Stamps.of({groups[0].key: 7}), groups, [0], bodies)
     packed = pack_section(section)
-    assert (packed.text_bytes, packed.known()) == (0, Known("", (1, 1)))
+    assert (packed.text_bytes, packed.known()) == (0, Known("", (1, 1), section.stamps))
     sizes = [len(one if isinstance(one, bytes) else one.data) for one in packed.pieces.values()]
     assert sum(sizes) < packed.held_bytes < sum(sizes) + 1000
 

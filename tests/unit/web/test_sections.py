@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushgateway.formats.compression import Piece, decompress, unpack
-from pushgateway.model import Group, Known, Section
+from pushgateway.model import NO_STAMPS, Group, Known, Section, Stamps
 from pushgateway.web import sections
 from pushgateway.web.sections import Packed, Packer, pack_section
 
@@ -32,7 +32,7 @@ def section(contents: Sequence[tuple[Families, int]], *, old: Sequence[tuple[Fam
     for place in places:
         for name, body in contents[place][0].items():
             bodies.setdefault(name, []).append((place, body))
-    stamps = {one.key: at for one, (_, at) in zip(groups, contents, strict=True)}
+    stamps = Stamps.of({one.key: at for one, (_, at) in zip(groups, contents, strict=True)})
     amends = None if old is None else 0
     return Section("", (len(groups), 1), stamps, [groups[place] for place in places], places, bodies, amends)
 
@@ -52,9 +52,10 @@ def test_what_is_amended_is_what_would_be_read(states: list[list[tuple[Families,
         patch.setattr(sections, "_LEAST_PIECE_BYTES", 40)
         packed = pack_section(section(states[0]), text_bytes=PLENTY)
         for old, new in itertools.pairwise(states):
-            packed = pack_section(section(new, old=old), packed, text_bytes=PLENTY)
             whole = pack_section(section(new), text_bytes=PLENTY)
-            assert packed == whole
+            inflated = pack_section(section(new, old=old), packed.without_texts(), text_bytes=PLENTY)
+            packed = pack_section(section(new, old=old), packed, text_bytes=PLENTY)
+            assert packed == inflated == whole
             assert texts(packed.without_texts()) == texts(whole)
 
 
@@ -86,19 +87,25 @@ def test_frames_are_made_once() -> None:
 
 
 def test_texts_are_kept_within_their_room() -> None:
-    """A section whose texts take more than there is room for is kept compressed, and the store is told no stamps."""
+    """Without texts what has changed is still put into what was, without parts the store is told no stamps."""
     whole = section([({"x": b"x 1\n" * 2000}, 1)])
     kept = pack_section(whole, text_bytes=PLENTY)
     piece = kept.pieces["x"]
     assert isinstance(piece, Piece)
     assert (piece.text, kept.known().stamps) == (b"x 1\n" * 2000, whole.stamps)
     assert kept.text_bytes > 8000
+    assert 0 < kept.parts_bytes < 1000
     assert pack_section(whole, text_bytes=kept.text_bytes) == kept
-    bare = pack_section(whole, text_bytes=kept.text_bytes - 1)
-    assert bare == kept.without_texts()
-    assert (bare.text_bytes, bare.held_bytes, bare.known()) == (0, kept.held_bytes, Known("", (1, 1)))
-    assert texts(bare) == texts(kept)
-    assert not [one for one in bare.pieces.values() if isinstance(one, Piece) and one.text is not None]
+    partly = pack_section(whole, text_bytes=kept.text_bytes - 1)
+    assert partly == kept.without_texts()
+    assert (partly.text_bytes, partly.parts_bytes, partly.known()) == (0, kept.parts_bytes, kept.known())
+    bare = kept.without_parts()
+    assert bare == partly.without_parts()
+    assert (bare.text_bytes, bare.parts_bytes, bare.known()) == (0, 0, Known("", (1, 1), NO_STAMPS))
+    assert bare.held_bytes == kept.held_bytes
+    for one in (partly, bare):
+        assert texts(one) == texts(kept)
+        assert not [each for each in one.pieces.values() if isinstance(each, Piece) and each.text is not None]
 
 
 def test_texts_of_what_was_read_last_are_kept() -> None:
@@ -106,11 +113,17 @@ def test_texts_of_what_was_read_last_are_kept() -> None:
     whole = section([({"x": b"x 1\n" * 2000}, 1)])
     one = pack_section(whole, text_bytes=PLENTY)
     known = [one._replace(turn=turn) for turn in (3, 1, 2)]
-    packer = Packer(known, text_bytes=3 * one.text_bytes)
+    packer = Packer(known, text_bytes=4 * one.parts_bytes + 3 * one.text_bytes)
     fresh = packer.take(whole)
     assert fresh == one._replace(turn=4)
-    assert [bool(each.text_bytes) for each in packer.all([0, 1, 2, fresh])] == [True, False, True, True]
-    full = Packer(known, text_bytes=2 * one.text_bytes)
+    found = packer.all([0, 1, 2, fresh])
+    assert [bool(each.text_bytes) for each in found] == [True, False, True, True]
+    assert all(each.parts_bytes for each in found)
+    few = Packer(known, text_bytes=3 * one.parts_bytes)
+    found = few.all([0, 1, 2, few.take(whole)])
+    assert [bool(each.text_bytes) for each in found] == [False] * 4
+    assert [bool(each.parts_bytes) for each in found] == [True, False, True, True]
+    full = Packer(known, text_bytes=4 * one.parts_bytes + 2 * one.text_bytes)
     read = [full.take(whole) for _ in range(3)]
     assert [bool(each.text_bytes) for each in read] == [True, True, False]
     assert [bool(each.text_bytes) for each in full.all([0, *read])] == [False, True, True, False]

@@ -172,7 +172,7 @@ def stored_part(site: Site, accept: str, encoding: ContentEncoding = "identity")
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.booleans(), st.sampled_from(ENCODINGS)), max_size=8),
-    text_bytes=st.sampled_from([0, 1500, 1 << 20]),
+    text_bytes=st.sampled_from([0, 600, 1500, 3000, 1 << 20]),
 )
 def test_no_scrape_is_stale(
     small_sections: Callable[..., Site], history: list[tuple[str, bool, ContentEncoding]], text_bytes: int

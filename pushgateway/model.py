@@ -317,7 +317,7 @@ class Delete(NamedTuple):
     key: GroupingKey
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # a tuple of nothing would be false
 class Wipe:
     """Remove every group, in one transaction."""
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Final, Protocol
 
+import uvicorn.lifespan.off  # noqa: F401 - else uvicorn imports it in each worker, where nobody shares it
 import uvloop
 from gunicorn.workers.base import Worker as GunicornWorker
 from uvicorn import Config as UvicornConfig

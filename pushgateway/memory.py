@@ -23,9 +23,9 @@ __all__ = ["LargeTurns", "OneProcess", "give_memory_back", "map_large_blocks", "
 _MAPPED_BYTES: Final = 512 << 10
 """From which size on a block of memory is the system's again as soon as it is freed."""
 
-_HEAPS: Final = 2
-"""How many heaps the threads of a process share. glibc gives each its own, of which each keeps what is free: 4 MB more
-with 10 000 groups. Little is allocated by two threads at once, since most is under the interpreter's lock."""
+_HEAPS: Final = 1
+"""How many heaps the threads of a process share. glibc gives each its own, of which each keeps what is free: with two
+5 MB more with 10 000 groups. Little is allocated by two threads at once, since most is under the interpreter's lock."""
 
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8

@@ -74,6 +74,7 @@ _WHOLE: Final = 2.0**53
 _split = re.compile(rf" ({text.VALUE})\n".encode()).split
 _double = struct.Struct("<d").pack
 _marker = re.compile("\x01([0-9]+)\x02")
+_value = itemgetter(1)
 
 _Shape: TypeAlias = tuple[tuple[str, ...], tuple[bytes, ...]]
 """The label names of the group, and what stands between the numbers of the body."""
@@ -357,7 +358,8 @@ def _place(number: float, base: int) -> int:
 
 def _labels(known: _Family, extra: Labels) -> _Labels:
     labels = tuple([known.pick(metric.labels + extra) for metric in known.family.metrics])
-    identities = tuple([tuple([pair for pair in one if pair[1]]) for one in labels])
+    # Mostly all labels have values, and the same tuple serves for both: a seventh less.
+    identities = tuple([one if all(map(_value, one)) else tuple(filter(_value, one)) for one in labels])
     return _Labels(labels, identities, rules.hashes(identities))
 
 

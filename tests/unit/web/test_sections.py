@@ -126,4 +126,5 @@ def test_texts_of_what_was_read_last_are_kept() -> None:
     full = Packer(known, text_bytes=4 * one.parts_bytes + 2 * one.text_bytes)
     read = [full.take(whole) for _ in range(3)]
     assert [bool(each.text_bytes) for each in read] == [True, True, False]
+    assert all(each.parts_bytes for each in read)
     assert [bool(each.text_bytes) for each in full.all([0, *read])] == [False, True, True, False]

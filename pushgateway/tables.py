@@ -14,13 +14,17 @@ from typing import Final, Generic, TypeAlias, TypeVar, overload
 
 from pushgateway.model import Labels, Metric, Sample
 
-__all__ = ["FEWEST", "Column", "LabelTable", "SampleTable", "TableDraft", "join_rows", "label_shapes"]
+__all__ = ["FEWEST", "ROWS_AT_ONCE", "Column", "LabelTable", "SampleTable", "TableDraft", "join_rows", "label_shapes"]
 
 Column: TypeAlias = str | list[str]
 """The values of one label: a text if all are the same, else one a row."""
 
 FEWEST: Final = 64
 """How many samples are worth a table, which takes 20 us to make and to go through."""
+
+ROWS_AT_ONCE: Final = 1024
+"""Of how many rows texts are made at a time. For 10 000 the memory was taken from the system, which clears it, and
+given back each time: 11 000 pages of a push of 100 000 samples, 20 to 30 ms."""
 
 _T = TypeVar("_T")
 
@@ -74,6 +78,13 @@ class LabelTable(_Rows[Labels]):
         rows = zip(*[repeat(one, self._count) if isinstance(one, str) else one for one in self.columns], strict=True)
         return (tuple(zip(names, row, strict=True)) for row in (rows if names else repeat((), self._count)))
 
+    def pieces(self) -> Iterator[LabelTable]:
+        """Cut it into tables of `ROWS_AT_ONCE`."""
+        for at in range(0, self._count, ROWS_AT_ONCE):
+            end = min(at + ROWS_AT_ONCE, self._count)
+            columns = [column if isinstance(column, str) else column[at:end] for column in self.columns]
+            yield LabelTable(self.names, columns, end - at)
+
     @property
     def varying(self) -> list[list[str]]:
         """The columns in which not all values are the same."""
@@ -96,6 +107,11 @@ class SampleTable(_Rows[Sample]):
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def pieces(self) -> Iterator[SampleTable]:
+        """Cut it into tables of `ROWS_AT_ONCE`."""
+        for number, labels in enumerate(self.labels.pieces()):
+            yield SampleTable(labels, self.values[number * ROWS_AT_ONCE :][: len(labels)])
 
     def __iter__(self) -> Iterator[Sample]:
         return map(Sample, self.labels, self.values)

@@ -10,7 +10,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, cast
 
 from pushgateway.model import (
     Exemplar,
@@ -97,8 +97,10 @@ def encode_metrics(family: MetricFamily) -> bytes:
         Bytes that concatenate with those of other families of the same name and type; b"" for no metrics.
     """
     value = VALUES.get(family.type, b"")
-    if isinstance(family.metrics, SampleTable) and (encoded := _encode_table(family.metrics, value)) is not None:
-        return encoded
+    if isinstance(family.metrics, SampleTable):
+        pieces = [_encode_table(piece, value) for piece in family.metrics.pieces()]
+        if None not in pieces:
+            return b"".join(cast("list[bytes]", pieces))
     double = _double
     pairs = _remembered if len(family.metrics) <= _MAX_FAMILY else _PairFields()
     parts: list[bytes] = []

@@ -33,7 +33,7 @@ from pushgateway.formats.spending import check_spending
 from pushgateway.formats.text_line import read_line
 from pushgateway.model import Histogram, Labels, Metric, MetricFamily, MetricType, Sample, Summary
 from pushgateway.names import METRIC_NAME_RE, is_metric_name, shown
-from pushgateway.tables import Column, SampleTable, join_rows
+from pushgateway.tables import ROWS_AT_ONCE, Column, SampleTable, join_rows
 
 __all__ = [
     "VALUE",
@@ -422,7 +422,8 @@ def _table_lines(start: str, table: SampleTable) -> bytes:
     # A text sorts faster than a tuple: 18 ms of 100 000.
     keys = list(zip(*labels.varying, strict=True)) if is_odd else begins
     order = sorted(range(len(begins)), key=keys.__getitem__)
-    return "".join([f"{begins[at]}{words[at]}\n" for at in order]).encode()
+    some = [order[at : at + ROWS_AT_ONCE] for at in range(0, len(order), ROWS_AT_ONCE)]
+    return b"".join(["".join([f"{begins[at]}{words[at]}\n" for at in rows]).encode() for rows in some])
 
 
 def _order(metric: Metric) -> list[Any]:

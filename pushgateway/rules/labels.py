@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from pushgateway.errors import LimitError
 from pushgateway.model import GroupingKey, Histogram, Labels, Metric, MetricFamily, MetricType, Summary
 from pushgateway.names import TIME_FAMILIES, is_legacy_label_name
-from pushgateway.tables import Column, LabelTable, SampleTable, join_rows
+from pushgateway.tables import ROWS_AT_ONCE, Column, LabelTable, SampleTable, join_rows
 
 __all__ = ["HASH_BYTES", "check_size", "group_labels", "hashes", "identities", "identity", "label", "likeness"]
 
@@ -173,6 +173,8 @@ def hashes(identities: Iterable[Labels]) -> bytes:
     """
     pairs = chain.from_iterable
     joined = "\0".join
+    if isinstance(identities, LabelTable) and len(identities) > ROWS_AT_ONCE:
+        return b"".join(map(hashes, identities.pieces()))
     out = []
     if isinstance(identities, LabelTable) and (texts := _joined(identities)) is not None:
         for text in texts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from pushgateway.errors import InconsistentPushError
 from pushgateway.formats import protobuf, text
 from pushgateway.model import GroupingKey, MetricFamily, MetricType, Push, Sample
 from pushgateway.preparation import prepare_push
-from pushgateway.tables import LabelTable, SampleTable, join_rows, label_shapes
+from pushgateway.tables import ROWS_AT_ONCE, LabelTable, SampleTable, join_rows, label_shapes
 
 LABELS = LabelTable(("a", "b"), ("1", ["x", "", "y"]), 3)
 TABLE = SampleTable(LABELS, array("d", [1.0, -0.0, 3.0]))
@@ -105,3 +106,18 @@ def test_a_push_of_a_table_is_that_of_its_samples(
     assert text.render_metrics(family) == text.render_metrics(one_by_one)
     assert protobuf.encode_metrics(family) == protobuf.encode_metrics(one_by_one)
     assert prepared(family, key, checked=checked) == prepared(one_by_one, key, checked=checked)
+
+
+@pytest.mark.parametrize("odd", ["plain", "\0", "é", '"', "x" * 200, ""])
+@pytest.mark.parametrize("at", [0, ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 6])
+def test_a_table_in_several_pieces_is_that_of_its_samples(odd: str, at: int) -> None:
+    """What is made of some rows at a time is as if it had been made of all, wherever a row is unlike the others."""
+    count = 2 * ROWS_AT_ONCE + 7
+    column = [str(number) for number in reversed(range(count))]
+    column[at] = odd
+    table = SampleTable(LabelTable(("a", "b"), ("1", column), count), array("d", range(count)))
+    assert tuple(sample for piece in table.pieces() for sample in piece) == tuple(table)
+    family = MetricFamily("x", MetricType.GAUGE, "help", table)
+    key = GroupingKey.of({"job": "j"})
+    one_by_one = prepared(family._replace(metrics=tuple(table)), key, checked=True)
+    assert prepared(family, key, checked=True) == one_by_one

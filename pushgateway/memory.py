@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Final, Protocol, cast
 
-__all__ = ["LargeTurns", "OneProcess", "give_memory_back", "map_large_blocks", "share_with_forks"]
+__all__ = ["LargeTurns", "OneProcess", "give_memory_back", "map_large_blocks", "share_with_forks", "trim_heap"]
 
 
 _MAPPED_BYTES: Final = 512 << 10
@@ -52,6 +52,11 @@ def map_large_blocks() -> None:
 def give_memory_back() -> None:
     """Return memory to the system that this process has freed. Takes some 20 ms after a large push."""
     gc.collect()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Return to the system what was freed and lies in the C library's heap. Takes 0.4 to 1.4 ms."""
     trim = _find_trim()
     if trim is not None:
         trim(0)

@@ -8,7 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from pushgateway.memory import LargeTurns, OneProcess, give_memory_back, map_large_blocks, share_with_forks
+from pushgateway.memory import LargeTurns, OneProcess, give_memory_back, map_large_blocks, share_with_forks, trim_heap
 
 
 def test_one_process_at_a_time() -> None:
@@ -72,6 +72,7 @@ def test_memory_is_given_back() -> None:
     """It can be done at any time, and again."""
     give_memory_back()
     give_memory_back()
+    trim_heap()
 
 
 def test_large_turns_are_taken_one_after_the_other() -> None:

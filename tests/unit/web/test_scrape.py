@@ -27,10 +27,12 @@ from pushgateway.model import (
     MetricType,
     Sample,
     Section,
+    Sections,
     Snapshot,
     Stamps,
 )
 from pushgateway.names import Escaping
+from pushgateway.web import scrape as scrape_module
 from pushgateway.web.exposition import Finished, finish
 from pushgateway.web.kept import Kept
 from pushgateway.web.sections import Packed, pack_section
@@ -375,6 +377,25 @@ def test_what_is_too_large_is_not_kept(finished: Finished) -> None:
     kept.keep(finished, "zstd", 2)
     assert kept.find(asked[1].asked, "gzip", 1) is None
     assert kept.find(finished.asked, "zstd", 2) is finished
+
+
+@pytest.mark.parametrize(("count", "trims"), [(15, 0), (16, 1)])
+def test_memory_is_given_back_after_many_sections(
+    site: Site, monkeypatch: pytest.MonkeyPatch, count: int, trims: int
+) -> None:
+    """A scrape that has read much returns what that replaces to the system; one of little, or of nothing, does not."""
+    site.store.versioned = True
+    trimmed: list[None] = []
+    monkeypatch.setattr(scrape_module, "trim_heap", lambda: trimmed.append(None))
+
+    def read(known: object, take: Callable[[Section], Packed]) -> Sections[Packed]:
+        empty = Section("", (0, 0), Stamps.of({}), [], [], {})
+        return Sections([], [take(empty) for _ in range(count)], [])
+
+    monkeypatch.setattr(site.store, "sections", read)
+    for _ in range(2):
+        assert site.get("/metrics").status_code == 200
+    assert len(trimmed) == trims
 
 
 @pytest.mark.parametrize(("plain_bytes", "held_bytes", "kept"), [(250, 1000, 1), (251, 251, 0), (0, 1001, 0)])

@@ -449,7 +449,8 @@ class Bridge:
             if ticket is None:
                 try:
                     return await self._call_soon(environ, body, lane)
-                except UnflushedError:
+                except UnflushedError as error:
+                    error.__traceback__ = None  # its frames hold the request, and with it what the next call may raise
                     return await self._flushed(environ, body, lane, ticket=None)
                 except WouldBlockError as error:
                     lane, ticket = Lane.BULK if isinstance(error, LongWorkError) else Lane.WRITER, Ticket()

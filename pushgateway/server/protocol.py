@@ -132,7 +132,8 @@ class Connections:
 class _WholeResponses:
     """What uvicorn takes for the transport of a response: it holds the head back until there is a body to go with it.
 
-    uvicorn writes them one after the other, and uvloop sends each at once, in a packet of its own.
+    uvicorn writes them one after the other, and uvloop sends each at once, in a packet of its own. Once the client has
+    gone uvloop raises at each write, and of pipelined requests uvicorn only tells the last: here it goes nowhere.
     """
 
     __slots__ = ("_end", "_head", "_transport")
@@ -144,6 +145,8 @@ class _WholeResponses:
 
     def write(self, data: bytes | Parts) -> None:
         """Send data, with the head if there is one."""
+        if self._transport.is_closing():
+            return
         if isinstance(data, Parts):
             self._transport.writelines((self._head, *data.parts) if self._head else data.parts)
             self._head = b""
@@ -157,9 +160,9 @@ class _WholeResponses:
 
     def flush(self) -> None:
         """Send a head that has no body."""
-        if self._head:
+        if self._head and not self._transport.is_closing():
             self._transport.write(self._head)
-            self._head = b""
+        self._head = b""
 
     def close(self) -> None:
         """Close the connection when everything is sent."""
@@ -231,6 +234,9 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         self._let_go()
         self._responses.lost()
+        for cycle, _ in self.pipeline:  # which never begin, and would refer to this for ever
+            cycle.on_response = _ignore
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own contract; uvicorn only ever returns None
@@ -542,6 +548,8 @@ class Connection(HttpToolsProtocol):
             return
         accept = b",".join(value for name, value in self.headers if name == b"accept") if self._in_message else b""
         self._report(refused)
+        if self.transport.is_closing():
+            return
         default = self.server_state.default_headers
         self.transport.write(_response(refused, default, accept.decode("latin-1"), self._dress))
         self._linger()
@@ -563,6 +571,10 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
+
+
+def _ignore() -> None:
+    pass
 
 
 def _path(target: bytes) -> str:

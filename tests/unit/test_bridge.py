@@ -21,7 +21,7 @@ import pytest
 from pushgateway import bridge as bridge_module
 from pushgateway.bridge import Bridge, Lane, Parts, choose_lane, make_environ
 from pushgateway.config import Limits
-from pushgateway.errors import LockedError, LongWorkError, UnflushedError, WouldBlockError
+from pushgateway.errors import InconsistentPushError, LockedError, LongWorkError, UnflushedError, WouldBlockError
 from pushgateway.guard import Verdict
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import Refused
@@ -1080,6 +1080,36 @@ def test_what_a_thread_has_made_is_gone_without_the_cycle_collector(
     gc.disable()
     try:
         assert run(talk()).body == b"None"
+    finally:
+        gc.enable()
+
+
+def test_what_is_refused_after_a_flush_is_gone_without_the_cycle_collector() -> None:
+    """A refusal that is known before its flush, and told after it, does not stay with its request."""
+    made: list[weakref.ref[InconsistentPushError]] = []
+
+    def view(environ: Environ) -> bytes:
+        scratch = environ["pushgateway.scratch"]
+        if not made:
+            scratch["refused"] = InconsistentPushError(("wrong",))
+            made.append(weakref.ref(scratch["refused"]))
+            raise UnflushedError("to be flushed")
+        try:
+            raise scratch["refused"]
+        except InconsistentPushError:
+            scratch["refused"].__traceback__ = None
+            return b"refused"
+
+    async def talk() -> Answer:
+        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=lambda: None)
+        answer = await ask(bridge)
+        bridge.close()
+        return answer
+
+    gc.disable()
+    try:
+        assert run(talk()).body == b"refused"
+        assert made[0]() is None
     finally:
         gc.enable()
 

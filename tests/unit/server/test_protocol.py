@@ -23,6 +23,7 @@ from pushgateway.bridge import Parts
 from pushgateway.config import Limits
 from pushgateway.server.protocol import Connection, Connections
 from pushgateway.web.answers import Refused
+from tests.lines import logged
 
 LIMITS = Limits(body_bytes=1000, header_bytes=500, header_seconds=10.0, request_seconds=60.0, write_stall_seconds=30.0)
 HEALTH = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -38,8 +39,9 @@ class Transport(asyncio.Transport):
         self.unsent = 0
 
     def write(self, data: Any) -> None:
-        """Keep the data."""
+        """Keep the data; uvloop raises at what is written after the end."""
         assert not self.ended
+        assert not self.closed
         self.written += data
 
     def write_eof(self) -> None:
@@ -235,6 +237,45 @@ def test_what_was_lost_is_gone_without_the_cycle_collector(*, answered: bool) ->
         drive(talk)
     finally:
         gc.enable()
+
+
+def test_a_client_that_goes_while_its_requests_wait() -> None:
+    """Of pipelined requests the one that has begun is carried out; neither its answer nor the others leave a trace."""
+
+    async def talk(side: Side) -> None:
+        side.hold.clear()
+        connection, transport = side.connect()
+        connection.data_received(message("PUT", b"x 1\n") * 3)
+        await settle()
+        transport.closed = True
+        connection.connection_lost(ConnectionResetError())
+        gone = weakref.ref(connection)
+        del connection
+        side.hold.set()
+        with logged() as lines:
+            await settle()
+        assert (len(side.requests), transport.written, lines) == (1, b"", [])
+        assert gone() is None
+
+    gc.disable()
+    try:
+        drive(talk)
+    finally:
+        gc.enable()
+
+
+def test_a_deadline_of_a_connection_that_has_just_broken() -> None:
+    """Between the reset and the notice of it nothing is written, which would raise and end the worker's loop."""
+
+    async def talk(side: Side) -> None:
+        connection, transport = side.connect()
+        connection.data_received(b"PUT /metrics/job/a HTTP/1.1\r\n")
+        transport.closed = True
+        connection.check(asyncio.get_running_loop().time() + LIMITS.header_seconds + 1)
+        assert transport.written == b""
+        assert side.limits_met() == ["header-seconds"]
+
+    drive(talk)
 
 
 def test_endless_head_behind_a_chunked_body() -> None:

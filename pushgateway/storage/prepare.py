@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from pushgateway.errors import StartError
 from pushgateway.storage import schema
+from pushgateway.storage.sqlite_files import in_use
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, connect
 from pushgateway.storage.writerlock import LOCK_SUFFIX
 from pushgateway.temporary import MEMORY_DIRECTORY, TemporaryDirectory, disk_directories, make_directory
@@ -101,16 +102,23 @@ def prepare_file(path: str, *, mountinfo: str = _MOUNTINFO) -> PreparedStore:
 
     Raises:
         StartError: The directory is missing or not writable, or on a network file system; the path is not a file,
-            cannot be read and written, or holds what is not ours or newer than this program; another process has held
-            the writers' lock for 5 seconds.
+            cannot be read and written, or holds what is not ours or newer than this program, or older while another
+            process has it open; another process has held the writers' lock for 5 seconds.
     """
     path = os.path.abspath(path)
     check_directory(path, mountinfo)
     _check_file(path)
     real_path = os.path.realpath(path)
     try:
-        with writers_lock(real_path), closing(connect(real_path, mode="rwc")) as db:
-            set_up(db)
+        with writers_lock(real_path):
+            is_used = os.path.exists(real_path) and in_use(real_path)  # asked before it is open here, too
+            with closing(connect(real_path, mode="rwc")) as db:
+                if is_used and 0 < schema.version(db) < schema.VERSION:
+                    # An older gateway would go on: its scrapes had frames in them, and what it wrote was no frame.
+                    raise StartError(
+                        f"{path} is of an older release, and a gateway uses it, or another program; stop it first"
+                    )
+                set_up(db)
     except schema.SchemaError as error:
         raise StartError(
             f"{path} cannot be used: {error}; expected a database of this release or an older one"

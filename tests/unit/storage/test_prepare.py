@@ -19,6 +19,7 @@ from pushgateway.storage import StatusBoard, open_store, parse_url, prepare_stor
 from pushgateway.storage import prepare as prepare_module
 from pushgateway.storage.prepare import file_system, prepare_file
 from tests.contract.values import family, key, push
+from tests.stores import HOLD_IN_SQLITE, used_by_another
 
 # How a file of the original (1.5.1) begins: encoding/gob's description of a map.
 GOB = bytes.fromhex("29ff8d04010118") + b"GroupingKeyToMetricGroup" + bytes.fromhex("01ff8e00010c01ff82000025")
@@ -181,6 +182,26 @@ def test_our_mark_without_our_tables(tmp_path: Path) -> None:
         prepare_store(f"sqlite:{path}")
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("groups",)]
+
+
+def test_an_older_schema_in_use(tmp_path: Path) -> None:
+    """What an older gateway has open is not brought up to date beneath it, and is when that one has ended."""
+    path = tmp_path / "x.db"
+    url = prepare_store(f"sqlite:{path}").url
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {schema.VERSION - 1}")
+        db.execute("DROP TABLE large_bodies")
+        db.execute("CREATE TABLE large_bodies (id INTEGER PRIMARY KEY, text BLOB NOT NULL, metrics BLOB NOT NULL)")
+    with used_by_another(path, HOLD_IN_SQLITE):
+        with pytest.raises(StartError, match=r"x\.db is of an older release, and a gateway uses it, .* stop it first"):
+            prepare_store(url)
+        with closing(sqlite3.connect(path)) as db:
+            assert schema.version(db) == schema.VERSION - 1
+    prepare_store(url)
+    with closing(sqlite3.connect(path)) as db:
+        schema.verify(db)
+    with used_by_another(path):
+        prepare_store(url)
 
 
 def test_newer_schema(tmp_path: Path) -> None:

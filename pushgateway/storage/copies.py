@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from pushgateway.errors import CommandError
 from pushgateway.storage import schema
+from pushgateway.storage.packing import all_unpack
 from pushgateway.storage.prepare import foreign
 from pushgateway.storage.sqlite_files import in_use, log_problem, present
 from pushgateway.storage.sqlite_handles import connect
@@ -135,7 +136,10 @@ def check_copy(path: str) -> Contents:
             (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok":
                 raise CommandError(f"{path} is damaged: {' '.join(verdict.split())}")
-            return contents_of(db)
+            contents = contents_of(db)
+            if contents.version == schema.VERSION and not all_unpack(db):
+                raise CommandError(f"{path} is damaged: a large family cannot be unpacked")
+            return contents
 
 
 def log_beside(path: str) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 
 from pushgateway.errors import StoreBusyError, StoreError, StoreUnreadableError, StoreUnwritableError
 from pushgateway.storage.base import UNKNOWN_OUTCOME
+from pushgateway.storage.packing import UNPACKING_FAILED
 from pushgateway.storage.schema import SchemaError
 from pushgateway.storage.writerlock import LOCK_SUFFIX
 
@@ -81,6 +82,8 @@ def translate(error: Exception, path: str, doing: Doing) -> StoreError | None:
     primary = code & 0xFF
     name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
     reason = f"{_REASONS.get(primary, '{path} failed').format(path=path)} ({name}: {error})"
+    if str(error) == UNPACKING_FAILED:
+        return StoreUnreadableError(f"{path} is damaged; restore it from a backup (a large family cannot be unpacked)")
     if primary in _DAMAGE:
         return StoreUnreadableError(reason)
     if reading:

@@ -206,6 +206,15 @@ def test_a_damaged_store_gives_no_copy(tmp_path: Path) -> None:
     assert names(tmp_path) == {"store.db", "store.db-lock"}
 
 
+def test_a_damaged_frame_gives_no_copy(tmp_path: Path) -> None:
+    """What SQLite finds whole, but holds a family that cannot be unpacked, is no copy."""
+    store = fill_store(tmp_path / "store.db")
+    with closing(sqlite3.connect(store, isolation_level=None)) as db:
+        frame = db.execute("SELECT text FROM large_bodies LIMIT 1").fetchone()[0]
+        db.execute("UPDATE large_bodies SET bytes = 70000, text = ?", (frame[::-1],))
+    refuse(store, tmp_path / "copy.db", "damaged", "a large family cannot be unpacked")
+
+
 def test_a_newer_store(tmp_path: Path) -> None:
     """The store of a newer release is refused, and the line says both versions."""
     store = fill_store(tmp_path / "store.db")

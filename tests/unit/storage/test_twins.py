@@ -179,14 +179,17 @@ def test_the_largest_bodies_are_compressed(store: SqliteStore, path: Path) -> No
     assert store.families(Form.TEXT).families[0].bodies == [small.families[0].text]
 
 
-def test_a_damaged_body_is_an_error_of_the_store(store: SqliteStore, path: Path) -> None:
-    """Whoever reads it is told that the store cannot be read, and may push it again."""
+@pytest.mark.parametrize("at", [0, 12, -1])
+def test_a_damaged_body_is_an_error_of_the_store(store: SqliteStore, path: Path, at: int) -> None:
+    """Wherever a bit is another, whoever reads it is told that the store is damaged, and may push it again."""
     group = key("a")
     change = push(group, family("x", group=group, padding=300_000))
     store.apply(change, None)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("UPDATE large_bodies SET text = x'00'")
-    with pytest.raises(StoreUnreadableError):
+        stored = bytearray(db.execute("SELECT text FROM large_bodies").fetchone()[0])
+        stored[at] ^= 1
+        db.execute("UPDATE large_bodies SET text = ?", (bytes(stored),))
+    with pytest.raises(StoreUnreadableError, match="is damaged; restore it from a backup"):
         store.families(Form.TEXT)
     store.apply(change, None)
     assert store.families(Form.TEXT).families[0].bodies == [change.families[0].text]

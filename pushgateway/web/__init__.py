@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
@@ -246,6 +246,16 @@ class Gateway(Flask):
         if "pushgateway.begun" not in request.environ:
             seconds_since_begin(request.environ)  # which begins here, unless the bridge has said when
         return Adapter(self.table, request.environ)
+
+    def raise_routing_exception(self, request: Request) -> NoReturn:
+        """Raise what is wrong with the path, of which the request lets go.
+
+        Its frames hold the request: both, and the connection, would stay until the cycle collector comes.
+        """
+        try:
+            raise cast(HTTPException, request.routing_exception)
+        finally:
+            request.routing_exception = None
 
     def make_default_options_response(self) -> Response:
         """Answer OPTIONS with the methods of the path."""

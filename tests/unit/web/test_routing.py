@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import gzip
+import io
+import weakref
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
@@ -94,6 +97,23 @@ def test_push_paths_reach_the_grouping_rules_byte_for_byte(site: Site, target: s
         assert reply.status_code == 400
         assert "UTF-8" in reply.text
         assert site.store.changes == []
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/job/a"])
+def test_what_no_view_takes_leaves_nothing_behind(site: Site, path: str) -> None:
+    """A request that is 404 or 405 goes at once: the error does not refer to what it has come through."""
+    site.get(path)
+    gc.collect()
+    gc.disable()
+    try:
+        sent = io.BytesIO()
+        there = weakref.ref(sent)
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "x", "SERVER_PORT": "1"}
+        assert b"".join(site.app(environ | {"wsgi.url_scheme": "http", "wsgi.input": sent}, lambda *_: None))
+        del sent, environ
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 def test_methods_of_another_path_do_not_leak(site: Site) -> None:

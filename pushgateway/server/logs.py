@@ -108,7 +108,7 @@ def _logfmt_value(value: object) -> str:
     text = str(value)
     if not text.isprintable():
         text = re.sub(_LOGFMT_ESCAPED, _escape, text)
-    needs_quotes = any(character in text for character in ' ="')
+    needs_quotes = any(character in text for character in ' ="\n')
     if needs_quotes:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     text = text.replace("\n", "\\n")

@@ -21,7 +21,7 @@ from pushgateway.storage.postgres_lookups import TOTALS, Found, PostgresLookups,
 from pushgateway.storage.postgres_schema import FIND_VERSION, TABLES, VERSION, check_version, identity
 from pushgateway.storage.postgres_totals import add_totals, read_totals, refused_growth
 from pushgateway.storage.schema import TYPE_CODES, TYPES, SchemaError, newer
-from pushgateway.storage.series import PushedSeries
+from pushgateway.storage.series import PushedSeries, cut_pages
 
 __all__ = ["MAX_FAMILY_BYTES", "Outcome", "delete", "push", "read_shapes", "refuse", "wipe"]
 
@@ -359,7 +359,7 @@ def _stored(
         columns = zip(*(_row(change, family, size, series, suspects) for family, size in some), strict=True)
         yield Statement(_STORE, (group_id, *map(list, columns)))
     for name in series.paged:
-        pages = series.pages(name)
+        pages = cut_pages(series.sorted_hashes(name))
         ids = [identity(name)] * len(pages)
         yield Statement(_ADD_PAGES, (group_id, ids, [first for first, _ in pages], [hashes for _, hashes in pages]))
 

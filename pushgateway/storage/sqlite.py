@@ -39,6 +39,7 @@ from pushgateway.model import (
     GroupQuery,
     Known,
     MetricType,
+    Push,
     Section,
     Sections,
     Snapshot,
@@ -46,9 +47,10 @@ from pushgateway.model import (
 )
 from pushgateway.storage.base import UNKNOWN_OUTCOME, Ticket, Version
 from pushgateway.storage.checks import OwnFamilies, Rules
+from pushgateway.storage.series import PushedSeries
 from pushgateway.storage.sqlite_errors import FAILURES, Doing, translate
 from pushgateway.storage.sqlite_handles import BUSY_SECONDS, Handles
-from pushgateway.storage.sqlite_lookups import shapes_of
+from pushgateway.storage.sqlite_lookups import shapes_of, stored_hashes
 from pushgateway.storage.sqlite_reads import find_groups, read_group, read_groups, read_snapshot
 from pushgateway.storage.sqlite_sections import read_sections
 from pushgateway.storage.sqlite_totals import read_all_totals
@@ -126,8 +128,8 @@ class SqliteStore:
             raise StoreUnreadableError(_CLOSED)
         may_wait = ticket is not None
         prepared = Prepared(change)
-        if may_wait and prepared.series is not None and not prepared.series.is_quick(self._limits.shapes_per_job):
-            prepared.series.project(self._shapes(prepared.series.job))
+        if may_wait and isinstance(change, Push) and prepared.series is not None:
+            self._make_ready(change, prepared.series)
         try:
             with self._lock.turn(ticket):
                 refusal = self._write(prepared, may_wait=may_wait)
@@ -202,12 +204,19 @@ class SqliteStore:
         except FAILURES as error:
             raise self._translated(error, Doing.READING) from error
 
-    def _shapes(self, job: str) -> list[str]:
-        """Return the shapes of a job as they are before the lock; none if they cannot be read: a write will say why."""
+    def _make_ready(self, push: Push, series: PushedSeries) -> None:
+        """Compare what takes long to compare with the state before the lock; under it only what is new is."""
+        if series.paged:
+            series.sort(self._before_lock(lambda db: stored_hashes(db, push.key.key, series.paged)) or {})
+        if not series.is_quick(self._limits.shapes_per_job):
+            series.project(self._before_lock(lambda db: shapes_of(db, push.key.job)) or ())
+
+    def _before_lock(self, read: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """Read something; None if that is not possible: a write will say why."""
         try:
-            return self._read_state(lambda db: shapes_of(db, job))
+            return self._read_state(read)
         except StoreUnreadableError:
-            return []
+            return None
 
     def _write(self, prepared: Prepared, *, may_wait: bool) -> RequestError | None:
         """Apply a change while the lock is ours, and note whether that worked."""

@@ -15,7 +15,7 @@ from pushgateway.storage.lookups import Namesake, Sought
 from pushgateway.storage.schema import TYPE_CODES, TYPES
 from pushgateway.storage.sqlite_totals import read_totals
 
-__all__ = ["NO_GROUP", "SqliteLookups", "shapes_of"]
+__all__ = ["NO_GROUP", "SqliteLookups", "paged_hashes", "shapes_of", "stored_hashes"]
 
 NO_GROUP: Final = -1
 """An id that no group has."""
@@ -45,11 +45,23 @@ _HASHES: Final = "SELECT hashes FROM families WHERE group_id = ? AND name = ?"
 _PAGE: Final = """
     SELECT hashes FROM hash_pages WHERE group_id = ? AND name = ? AND first <= ? ORDER BY first DESC LIMIT 1
 """
+_PAGES: Final = "SELECT hashes FROM hash_pages WHERE group_id = ? AND name = ? ORDER BY first"
 
 
 def shapes_of(db: sqlite3.Connection, job: str) -> list[str]:
     """Return the distinct shapes of a job's groups, as JSON arrays of label names, in one lookup a shape."""
     return [shape for (shape,) in db.execute(_NEXT_SHAPE, (job,))]
+
+
+def paged_hashes(db: sqlite3.Connection, group_id: int, name: str) -> bytes:
+    """Return the hashes of a family that stand in pages, sorted; b"" for none."""
+    return b"".join([page for (page,) in db.execute(_PAGES, (group_id, name))])
+
+
+def stored_hashes(db: sqlite3.Connection, key: str, names: Iterable[str]) -> dict[str, bytes]:
+    """Return the hashes that stand in pages for families of a group."""
+    row = db.execute(_GROUP_ID, (key,)).fetchone()
+    return {} if row is None else {name: paged_hashes(db, row[0], name) for name in names}
 
 
 class SqliteLookups:

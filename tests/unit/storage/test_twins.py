@@ -13,6 +13,7 @@ import pytest
 from pushgateway.errors import InconsistentPushError, LimitError, StoreBusyError, StoreUnreadableError, WouldBlockError
 from pushgateway.model import Delete, Form, Push, Wipe
 from pushgateway.storage import StatusBoard, Ticket, open_store, prepare_store, series, twins
+from pushgateway.storage import sqlite as sqlite_module
 from pushgateway.storage.series import HASHES_IN_ROW, PushedSeries
 from pushgateway.storage.sqlite import SqliteStore
 from tests.contract.values import family, key, push
@@ -73,7 +74,7 @@ def test_much_is_projected_before_the_lock(store: SqliteStore, monkeypatch: pyte
 def test_shapes_that_come_while_a_push_waits(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few new shapes are looked at under the lock; for many the push is to come again, and nothing of it is stored."""
     monkeypatch.setattr(series, "_PROJECTIONS_UNDER_LOCK", 50)
-    monkeypatch.setattr(store, "_shapes", lambda job: [])
+    monkeypatch.setattr(sqlite_module, "shapes_of", lambda db, job: [])
     put_shapes(store, "l00", value="3")
     with pytest.raises(InconsistentPushError):
         store.apply(push(key("a"), family("x", group=key("a"), series=({"l00": "3", "own": "l00"},))), Ticket())
@@ -204,22 +205,40 @@ def test_pages_stay_while_the_series_do(store: SqliteStore, path: Path, *, check
         some = family("x", group=group, series=[{"n": str(n)} for n in numbers])
         return push(group, some)._replace(checked=checked)
 
-    def stored() -> list[tuple[int, bytes]]:
+    def is_stored(change: Push) -> None:
+        hashes = change.families[0].hashes
+        ordered = b"".join(sorted(hashes[at : at + 8] for at in range(0, len(hashes), 8)))
         with closing(sqlite3.connect(path)) as db:
-            return db.execute("SELECT first, hashes FROM hash_pages ORDER BY first").fetchall()
+            pages = db.execute("SELECT first, hashes FROM hash_pages ORDER BY first").fetchall()
+        assert pages == series.cut_pages(ordered)
+        assert b"".join(page for _, page in pages) == ordered
 
-    store.apply(of(*range(LARGE)), Ticket())
-    before = stored()
-    with patch.object(series, "hash_pages") as made:
-        store.apply(of(*reversed(range(LARGE))), Ticket())
-    made.assert_not_called()
-    assert stored() == before
-    others = [of(*range(1, LARGE + 1)), of(*range(LARGE + 1))]
-    if not checked:
-        others.append(of(*range(LARGE), LARGE - 1))
-    for other in others:
-        store.apply(other, Ticket())
-        assert stored() == series.hash_pages(other.families[0])
+    def sort(hashes: bytes) -> bytes:
+        assert not store._lock._mutex.locked()
+        return sort_them(hashes)
+
+    sort_them = series._sort
+    first, again = of(*range(LARGE)), of(*reversed(range(LARGE)))
+    with patch.object(series, "_sort", sort):
+        store.apply(first, Ticket())
+        with patch.object(series, "_sort") as made:
+            store.apply(again, Ticket())
+        made.assert_not_called()
+        is_stored(first)
+        others = [of(*range(1, LARGE + 1)), of(*range(LARGE + 1))]
+        if not checked:
+            others.append(of(*range(LARGE), LARGE - 1))
+        for other in others:
+            store.apply(other, Ticket())
+            is_stored(other)
+        # Another push came between the look before the lock and the lock.
+        with patch.object(
+            sqlite_module, "stored_hashes", lambda db, key, names: {"x": sort_them(first.families[0].hashes)}
+        ):
+            store.apply(again, Ticket())
+        is_stored(first)
+    store.apply(others[0], None)
+    is_stored(others[0])
 
 
 def test_pages_go_with_their_family(store: SqliteStore, path: Path) -> None:

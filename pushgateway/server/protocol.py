@@ -237,6 +237,7 @@ class Connection(HttpToolsProtocol):
         for cycle, _ in self.pipeline:  # which never begin, and would refer to this for ever
             cycle.on_response = _ignore
         self.pipeline.clear()
+        self._unset_keepalive_if_required()  # the timer would keep it; uvicorn only does so where nothing is wrong
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own contract; uvicorn only ever returns None

@@ -215,7 +215,8 @@ def test_any_bytes(stream: bytes, cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_what_was_lost_is_gone_without_the_cycle_collector(*, answered: bool) -> None:
+@pytest.mark.parametrize("reason", [None, ConnectionResetError()])
+def test_what_was_lost_is_gone_without_the_cycle_collector(*, answered: bool, reason: Exception | None) -> None:
     """A connection refers to nothing that refers to it when it was lost, before or after its request was answered."""
 
     async def talk(side: Side) -> None:
@@ -226,7 +227,8 @@ def test_what_was_lost_is_gone_without_the_cycle_collector(*, answered: bool) ->
         await settle()
         assert statuses(transport) == [200] * answered
         gone = weakref.ref(connection)
-        connection.connection_lost(None)
+        transport.closed = True
+        connection.connection_lost(reason)
         del connection, transport
         side.hold.set()
         await settle()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -254,7 +255,7 @@ def test_a_client_that_goes_while_its_requests_wait() -> None:
         gone = weakref.ref(connection)
         del connection
         side.hold.set()
-        with logged() as lines:
+        with logged(level=logging.WARNING) as lines:
             await settle()
         assert (len(side.requests), transport.written, lines) == (1, b"", [])
         assert gone() is None

@@ -36,6 +36,9 @@ _MOST_FIELDS: Final = 64
 """How many fields may stand before the metrics of a table, behind them, and in the first: there are four others, and 32
 labels with a value. A body may have millions, each of which takes 0.5 us to find."""
 
+_MOST_LAYOUTS: Final = 4
+"""How many expressions may be made for one family: up to 5 ms each, in which several windows are read without."""
+
 _METRIC: Final = 4
 _LABEL: Final = 1
 _MOST_LABELS: Final = 32
@@ -107,7 +110,7 @@ def read_metrics(
         return None
     most = min(limits.name_bytes, _LONGEST_NAME)
     rest, draft = found.rest, None
-    layout, is_alike = _Layout((), ()), False
+    layout, layouts, is_alike = _Layout((), ()), 1, False
     while rest:
         if check is not None:
             check()
@@ -126,14 +129,14 @@ def read_metrics(
             order = sorted(range(found.labels), key=layout.names.__getitem__)
             if len(set(layout.names)) < found.labels or max(map(len, layout.names)) > most:
                 return None
-        elif not is_alike:
-            layout = layout.narrowed(columns)
+        elif not is_alike and (narrowed := layout.narrowed(columns)) != layout:
+            layout, layouts = narrowed, layouts + 1
         if not _is_exact(sizes, starts, columns, layout if is_alike else layout.open()):
             return None
         whole = layout.completed(columns, len(sizes)) if is_alike else columns
         draft.add([whole[at] for at in order], _doubles("".join(numbers)))
         rest = rest[length:]
-        is_alike = len(rest) >= _WINDOW_BYTES
+        is_alike = len(rest) >= _WINDOW_BYTES and layouts <= _MOST_LAYOUTS
     if draft is None or len(draft.values) < FEWEST:
         return None
     behind = [number for number, _, _ in islice(fields(rest), _MOST_FIELDS + 1)]

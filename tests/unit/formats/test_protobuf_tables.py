@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pushgateway.config import Limits
 from pushgateway.errors import InconsistentPushError, LimitError, ParseError
-from pushgateway.formats import protobuf
+from pushgateway.formats import protobuf, protobuf_tables
 from pushgateway.formats.protobuf_encode import encode_varint
 from pushgateway.formats.protobuf_tables import find_metrics
 from pushgateway.model import Exemplar, MetricFamily, MetricType, Sample
@@ -126,6 +126,20 @@ def test_values_that_change_later_are_read(pool: list[str], lengths: list[int], 
     if damaged:
         body[len(body) // 2] ^= 1
     assert outcome(bytes(body), Limits(), fewest=0) == outcome(bytes(body), Limits(), fewest=1 << 30)
+
+
+def test_few_expressions_are_made_for_one_family() -> None:
+    """Of a family in which one label after the other gets other values, some windows are read without an expression."""
+    names = [f"l{at:02}" for at in range(12)]
+    samples = [
+        Sample(tuple([(name, str(row if at < row // 700 else 1)) for at, name in enumerate(names)]), float(row))
+        for row in range(700 * 13)
+    ]
+    with patch.object(protobuf_tables, "_alike_pattern", wraps=protobuf_tables._alike_pattern) as made:
+        family = read(samples)
+    assert isinstance(family.metrics, SampleTable)
+    assert tuple(family.metrics) == tuple(samples)
+    assert len({call.args for call in made.call_args_list}) == 4
 
 
 @pytest.mark.parametrize("length", [123, 124, 200])

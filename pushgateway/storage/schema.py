@@ -313,8 +313,10 @@ def verify(db: sqlite3.Connection) -> None:
     if found_id != APPLICATION_ID:
         raise SchemaError(f"its application_id is {found_id:#x} where {APPLICATION_ID:#x} was expected")
     found = version(db)
-    if found != VERSION:
-        raise SchemaError(f"its schema has version {found} where {VERSION} was expected")
+    if found > VERSION:
+        raise SchemaError(newer(found))
+    if found < VERSION:
+        raise SchemaError(f"its schema has version {found}; a start of the gateway brings it to the {VERSION} of today")
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if missing := TABLES - tables:
         raise SchemaError(f"it has no table {', '.join(sorted(missing))}")

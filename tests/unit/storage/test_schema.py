@@ -103,7 +103,7 @@ def test_a_missing_step(db: sqlite3.Connection) -> None:
 
 def test_verify(db: sqlite3.Connection) -> None:
     """A database of another program, of another version, or without one of the tables, is refused."""
-    for version, words in ((schema.VERSION - 1, "a start of the gateway brings it to"), (99, "made by a newer release")):
+    for version, words in ((schema.VERSION - 1, "a start of the gateway brings it to"), (99, "by a newer release")):
         db.execute(f"PRAGMA user_version = {version}")
         with pytest.raises(SchemaError, match=f"its schema has version {version}.*{words}"):
             schema.verify(db)

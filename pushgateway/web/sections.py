@@ -209,6 +209,8 @@ def pack_section(section: Section, old: Packed | None = None, *, text_bytes: int
     pieces: dict[str, Piece | bytes] = {}
     plain_bytes = held_bytes = 0
     for name, body in texts.items():
+        if not body:  # of protobuf: a family without metrics, which no format shows
+            continue
         if len(body) < _LEAST_PIECE_BYTES or name in OWN:
             pieces[name] = body
             plain_bytes += len(body)

@@ -192,6 +192,19 @@ def test_no_scrape_is_stale(
         assert len(tags) == 1
 
 
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_a_family_without_metrics_is_not_shown(stored: Site, accept: str) -> None:
+    """Protobuf can say that there is a family of which there is nothing; no format has a line of it, nor later."""
+    media = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    named = b"\x0a\x01x\x18\x01"  # name x, type gauge
+    assert stored.push("job/a", b"%c%b" % (len(named), named), headers={"Content-Type": media}).status_code == 200
+    for _ in range(2):
+        assert not [line for line in stored_part(stored, accept) if re.search(r'\bx$|\bx\b.*gauge|name: "x"', line)]
+        stored.push("job/b", b"y 1\n")
+    stored.push("job/a", b"# TYPE x gauge\nx 1\n")
+    assert [line for line in stored_part(stored, accept) if re.search(r'TYPE x gauge|name: "x"', line)]
+
+
 def test_scrapers_with_other_encodings_share_what_is_read(
     small_sections: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,8 @@ def _serve(path: Path, board: StatusBoard, pipe: Connection) -> None:
         answer = ""
         try:
             if what == "put":
-                store.apply(push(key(job), family(f"x_{job}", group=key(job), padding=padding)), Ticket())
+                some = family(f"x_{job}", group=key(job), padding=padding, dense=True)
+                store.apply(push(key(job), some), Ticket())
             elif what == "jobs":
                 views = store.families(Form.TEXT).families
                 answer = " ".join(view.name.removeprefix("x_") for view in views)

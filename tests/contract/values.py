@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from pushgateway.model import GroupingKey, Labels, MetricType, Push, StoredFamily
 from pushgateway.rules import hashes, likeness
 
@@ -21,6 +23,7 @@ def family(
     help: str = "",
     value: str = "1",
     padding: int = 0,
+    dense: bool = False,
     legacy: bool = True,
 ) -> StoredFamily:
     """Make a family as the web side would hand it over: labels of the group in every identity.
@@ -33,11 +36,13 @@ def family(
         help: Its help.
         value: What stands in its text, to tell pushes apart.
         padding: By how many bytes to lengthen both forms.
+        dense: Whether these are bytes that cannot be compressed.
         legacy: What its maker says of its names.
     """
     identities = tuple(_identity(labels, group) for labels in series)
-    text = "".join(f"{name}{_format(labels)} {value}\n" for labels in identities).encode() + b"#" * padding
-    metrics = repr((name, identities, value)).encode() + b"#" * padding
+    more = random.Random(padding).randbytes(padding).replace(b"\n", b"#") if dense else b"#" * padding
+    text = "".join(f"{name}{_format(labels)} {value}\n" for labels in identities).encode() + more
+    metrics = repr((name, identities, value)).encode() + more
     return StoredFamily(name, type, help, text, metrics, identities, hashes(identities), len(series), legacy=legacy)
 
 

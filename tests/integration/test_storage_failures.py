@@ -52,7 +52,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def put(store: Store, job: str, *, padding: int = 0) -> None:
-    store.apply(push(key(job), family(f"x_{job}", group=key(job), padding=padding)), None)
+    store.apply(push(key(job), family(f"x_{job}", group=key(job), padding=padding, dense=True)), None)
 
 
 def put_many(store: Store, count: int, *, padding: int) -> None:

@@ -133,7 +133,7 @@ def test_a_giant_gives_its_space_back(store: Store, path: Path, change: Wipe | D
     """After a giant is wiped or deleted the file shrinks with the pushes that follow, a little with each."""
     put(store, "small", 1)
     giant = key("giant")
-    store.apply(push(giant, *(family(f"g_{i}", group=giant, padding=50_000) for i in range(200))), None)
+    store.apply(push(giant, *(family(f"g_{i}", group=giant, padding=50_000, dense=True) for i in range(200))), None)
     put(store, "small", 2)
     assert path.stat().st_size > 19 * MIB
     store.apply(change, Ticket())

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn, TypeAlias, cast
 from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException
+from werkzeug.sansio.response import Response as BaseResponse
 
 from pushgateway.activity import ActivityBoard
 from pushgateway.config import Config
@@ -280,6 +281,11 @@ class Gateway(Flask):
         if isinstance(error, LimitError) and not _is_abandoned():
             self.telemetry.count_refusal(error.limit)
         return responses.failure(error)
+
+    def handle_http_exception(self, e: HTTPException) -> BaseResponse:
+        """Make an answer of a redirect, which Flask would take for one itself and keep in a frame that it refers to."""
+        answer = super().handle_http_exception(e)
+        return e.get_response(request.environ) if answer is e else cast(BaseResponse, answer)
 
     def handle_exception(self, e: Exception) -> Response:
         """Answer 500 to what nobody foresaw."""

@@ -99,9 +99,9 @@ def test_push_paths_reach_the_grouping_rules_byte_for_byte(site: Site, target: s
         assert site.store.changes == []
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/metrics/job/a"])
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/job/a", "/metrics/"])
 def test_what_no_view_takes_leaves_nothing_behind(site: Site, path: str) -> None:
-    """A request that is 404 or 405 goes at once: the error does not refer to what it has come through."""
+    """A request that is 404, 405 or redirected goes at once: the error does not refer to what it has come through."""
     site.get(path)
     gc.collect()
     gc.disable()

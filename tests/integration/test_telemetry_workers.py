@@ -164,7 +164,8 @@ print(len(found), sum(sample.value for sample in found), *files())
 def test_workers_that_could_not_be_folded_are_folded_later(tmp_path: Path) -> None:
     """A fold without room hides nothing, says so, and is made up for with the next one."""
     code = """
-import resource
+import logging, resource
+logging.basicConfig(stream=sys.stdout, format="%(message)s %(data)s")
 first, second = worker(3), worker(4)
 kill(first)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))

@@ -14,6 +14,7 @@ from tests.harness import require_program
 def commands(page: Page) -> dict[str, str]:
     """The commands of a page by what they do."""
     shown = page.locator(".commands > div")
+    expect(shown.first).to_be_visible()
     return {one.get_by_role("heading").inner_text(): one.locator("code").inner_text() for one in shown.all()}
 
 

@@ -110,6 +110,7 @@ def test_pages_lead_on_and_back(visitor: Visitor) -> None:
             break
         page.get_by_role("link", name="Next").click()
         expect(rows(page).locator(f"input[value='{there[-1][0]}']")).to_have_count(0)
+        page.wait_for_load_state()
 
     assert [len(one) for one in there] == [10, 10, 5]
     assert len({one for part in there for one in part}) == 25
@@ -117,6 +118,7 @@ def test_pages_lead_on_and_back(visitor: Visitor) -> None:
     assert rows(page).count() == 5
     page.get_by_role("link", name="Previous").click()
     expect(rows(page)).to_have_count(10)
+    page.wait_for_load_state()
     assert rows(page).locator("input").evaluate_all("found => found.map((one) => one.value)") == there[1]
 
 
@@ -144,6 +146,7 @@ def test_the_reader_says_what_is_stale(spectator: Visitor) -> None:
     page.get_by_label("Stale after").select_option("1 hour")
     page.get_by_role("button", name="Search").click()
     expect(page).to_have_url(re.compile("stale=1h"))
+    page.wait_for_load_state()
     assert rows(page).filter(has_text="Stale").count() > usual > 0
 
 

@@ -13,8 +13,8 @@ from tests.lines import logged
 def test_an_event_keeps_what_belongs_to_it() -> None:
     """Events are written as they are, percent signs too, and what belongs to them stays apart."""
     with logged() as lines:
-        Log("x").warning("100 % full", directory="/tmp/%s")
-    assert lines == [{"event": "100 % full", "log_level": "warning", "directory": "/tmp/%s"}]
+        Log("x").warning("100 % full", directory="/srv/%s")
+    assert lines == [{"event": "100 % full", "log_level": "warning", "directory": "/srv/%s"}]
 
 
 def test_the_caller_is_who_has_called(caplog: pytest.LogCaptureFixture) -> None:

@@ -61,13 +61,9 @@ def format_value(value: float) -> str:
                 return digits
             if value > 0:
                 return _large_whole(digits)
-        # Python's repr has the same digits, and switches to the same exponent form at the same lower end.
-        text = repr(float(value))
         if -1e6 < value < 1e6:
-            return text
-        if value > 0:
-            point = text.index(".")
-            return f"{text[0]}.{text[1:point]}{text[point + 1 :]}{_EXPONENTS[point]}"
+            # Python's repr has the same digits, and switches to the same exponent form at the same lower end.
+            return repr(float(value))
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     if math.isnan(value):

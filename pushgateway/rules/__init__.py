@@ -9,6 +9,7 @@ Pure functions on the values of `pushgateway.model`, in the order in which a pus
     project     where the same series could already be          contested.py: resolve, contested_names
     resolve     what to expose of what conflicts all the same   native.py: what a native histogram holds
     escape      under which names, if only legacy are taken     escaping.py: escape, escape_labels, is_legacy, rename
+    likeness    whether it differs from the last in values      labels.py, too
 
 An empty label is the same as no label throughout: Prometheus reads both as one series.
 """

@@ -311,11 +311,7 @@ class SecureTransport(asyncio.Transport):
     """
 
     def __init__(
-        self,
-        owner: SecureConnection,
-        loop: asyncio.AbstractEventLoop,
-        tls: ssl.SSLObject,
-        outgoing: ssl.MemoryBIO,
+        self, owner: SecureConnection, loop: asyncio.AbstractEventLoop, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO
     ) -> None:
         super().__init__({"sslcontext": tls.context, "ssl_object": tls})
         self._owner = owner

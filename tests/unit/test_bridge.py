@@ -6,7 +6,6 @@ Long, since every lane and deadline is tested against the same small application
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import threading
 import weakref
@@ -25,6 +24,7 @@ from pushgateway.errors import InconsistentPushError, LockedError, LongWorkError
 from pushgateway.guard import Verdict
 from pushgateway.storage.base import Ticket
 from pushgateway.web.answers import Refused
+from tests.collector import collector_off
 
 Environ = dict[str, Any]
 View = Callable[[Environ], bytes]
@@ -104,9 +104,11 @@ def application(view: View) -> Callable[[Environ, Callable[..., Any]], Iterable[
 
 
 @contextmanager
-def bridged(view: View, *, limits: Limits = LIMITS, inline_store: bool = True) -> Iterator[Bridge]:
+def bridged(
+    view: View, *, limits: Limits = LIMITS, inline_store: bool = True, flush: Callable[[], None] | None = None
+) -> Iterator[Bridge]:
     """Make a bridge to a view, and end its threads afterwards."""
-    bridge = Bridge(application(view), limits=limits, threads=2, inline_store=inline_store)
+    bridge = Bridge(application(view), limits=limits, threads=2, inline_store=inline_store, flush=flush)
     yield bridge
     bridge.close()
 
@@ -1071,17 +1073,8 @@ def test_what_a_thread_has_made_is_gone_without_the_cycle_collector(
             raise in_thread("elsewhere")
         return str(made[0]()).encode()
 
-    async def talk() -> Answer:
-        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=lambda: None)
-        answer = await ask(bridge)
-        bridge.close()
-        return answer
-
-    gc.disable()
-    try:
-        assert run(talk()).body == b"None"
-    finally:
-        gc.enable()
+    with collector_off(), bridged(view, flush=lambda: None) as bridge:
+        assert run(ask(bridge)).body == b"None"
 
 
 def test_what_is_refused_after_a_flush_is_gone_without_the_cycle_collector() -> None:
@@ -1100,18 +1093,9 @@ def test_what_is_refused_after_a_flush_is_gone_without_the_cycle_collector() -> 
             scratch["refused"].__traceback__ = None
             return b"refused"
 
-    async def talk() -> Answer:
-        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=lambda: None)
-        answer = await ask(bridge)
-        bridge.close()
-        return answer
-
-    gc.disable()
-    try:
-        assert run(talk()).body == b"refused"
+    with collector_off(), bridged(view, flush=lambda: None) as bridge:
+        assert run(ask(bridge)).body == b"refused"
         assert made[0]() is None
-    finally:
-        gc.enable()
 
 
 def test_a_larger_write_flushes_itself() -> None:
@@ -1122,12 +1106,8 @@ def test_a_larger_write_flushes_itself() -> None:
         shared.append("pushgateway.flushes" in environ)
         return b""
 
-    async def talk() -> None:
-        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=lambda: None)
-        await ask(bridge, pieces=[b"x 1\n" * 200])
-        bridge.close()
-
-    run(talk())
+    with bridged(view, flush=lambda: None) as bridge:
+        run(ask(bridge, pieces=[b"x 1\n" * 200]))
     assert shared == [False]
 
 
@@ -1168,13 +1148,8 @@ def test_long_changes_flush_where_they_are_made(target: bytes) -> None:
         threads.append(threading.current_thread().name)
         return flushed_view(environ)
 
-    async def talk() -> Answer:
-        bridge = Bridge(application(view), limits=LIMITS, threads=2, inline_store=True, flush=lambda: None)
-        answer = await ask(bridge, target=target)
-        bridge.close()
-        return answer
-
-    assert run(talk()).body == b"flushed"
+    with bridged(view, flush=lambda: None) as bridge:
+        assert run(ask(bridge, target=target)).body == b"flushed"
     assert threads == ["writer-0"]
 
 

@@ -6,7 +6,6 @@ Long, since all of it drives one class over the same fake transport and clock.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import weakref
@@ -24,6 +23,7 @@ from pushgateway.bridge import Parts
 from pushgateway.config import Limits
 from pushgateway.server.protocol import Connection, Connections
 from pushgateway.web.answers import Refused
+from tests.collector import collector_off
 from tests.lines import logged
 
 LIMITS = Limits(body_bytes=1000, header_bytes=500, header_seconds=10.0, request_seconds=60.0, write_stall_seconds=30.0)
@@ -235,11 +235,8 @@ def test_what_was_lost_is_gone_without_the_cycle_collector(*, answered: bool, re
         await settle()
         assert gone() is None
 
-    gc.disable()
-    try:
+    with collector_off():
         drive(talk)
-    finally:
-        gc.enable()
 
 
 def test_a_client_that_goes_while_its_requests_wait() -> None:
@@ -260,11 +257,8 @@ def test_a_client_that_goes_while_its_requests_wait() -> None:
         assert (len(side.requests), transport.written, lines) == (1, b"", [])
         assert gone() is None
 
-    gc.disable()
-    try:
+    with collector_off():
         drive(talk)
-    finally:
-        gc.enable()
 
 
 def test_a_deadline_of_a_connection_that_has_just_broken() -> None:

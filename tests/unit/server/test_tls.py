@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ssl
 import weakref
 from collections.abc import Awaitable, Callable
@@ -19,6 +18,7 @@ from pushgateway.server.tls import SecureConnection, _sans
 from pushgateway.web.answers import Refused
 from pushgateway.webconfig import Security
 from tests.certificates import Authority
+from tests.collector import collector_off
 
 LIMITS = Limits(header_seconds=10.0, body_bytes=1000)
 REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -225,11 +225,8 @@ def test_what_was_lost_is_gone_without_the_cycle_collector(pems: Path) -> None:
         await settle()
         assert [one() for one in gone] == [None, None]
 
-    gc.disable()
-    try:
+    with collector_off():
         run(talk)
-    finally:
-        gc.enable()
 
 
 def test_byte_after_byte(pems: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import gzip
 import io
 import weakref
@@ -22,6 +21,7 @@ from pushgateway.formats import compression, protobuf
 from pushgateway.formats.protobuf_messages import family_class
 from pushgateway.model import Delete, GroupingKey, MetricFamily, MetricType, Push, Refusal, Sample
 from pushgateway.storage.base import Ticket
+from tests.collector import collector_off
 from tests.lines import logged
 from tests.unit.web.fakes import NOW, Site
 
@@ -55,17 +55,13 @@ def test_put_replaces_and_post_merges(site: Site) -> None:
 def test_a_refused_push_leaves_no_body_behind(site: Site, body: bytes) -> None:
     """What was refused goes at once: no error refers to what it has come through."""
     site.push("job/a", body)
-    gc.collect()
-    gc.disable()
-    try:
+    with collector_off():
         sent = io.BytesIO(body)
         there = weakref.ref(sent)
         environ = {"wsgi.input": sent, "CONTENT_LENGTH": str(len(body))}
         assert b"".join(site.app(PUSH | environ, lambda *_: None))
         del sent, environ
         assert there() is None
-    finally:
-        gc.enable()
 
 
 def test_a_push_arrives_ready_for_the_store(site: Site) -> None:

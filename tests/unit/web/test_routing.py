@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import gzip
 import io
 import weakref
@@ -9,6 +8,7 @@ from urllib.parse import quote, unquote, urljoin
 
 import pytest
 
+from tests.collector import collector_off
 from tests.rows import load
 from tests.unit.web.fakes import Site
 
@@ -103,17 +103,13 @@ def test_push_paths_reach_the_grouping_rules_byte_for_byte(site: Site, target: s
 def test_what_no_view_takes_leaves_nothing_behind(site: Site, path: str) -> None:
     """A request that is 404, 405 or redirected goes at once: the error does not refer to what it has come through."""
     site.get(path)
-    gc.collect()
-    gc.disable()
-    try:
+    with collector_off():
         sent = io.BytesIO()
         there = weakref.ref(sent)
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "x", "SERVER_PORT": "1"}
         assert b"".join(site.app(environ | {"wsgi.url_scheme": "http", "wsgi.input": sent}, lambda *_: None))
         del sent, environ
         assert there() is None
-    finally:
-        gc.enable()
 
 
 def test_methods_of_another_path_do_not_leak(site: Site) -> None:

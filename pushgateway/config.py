@@ -19,7 +19,16 @@ from urllib.parse import unquote, urlsplit
 
 from pushgateway.errors import ConfigError
 from pushgateway.limits import KIB, MIB, Limits
-from pushgateway.values import byte_count, bytes_text, duration_seconds, go_duration, redact, shown, split_address
+from pushgateway.values import (
+    byte_count,
+    bytes_text,
+    duration_seconds,
+    go_duration,
+    is_shared,
+    redact,
+    shown,
+    split_address,
+)
 
 __all__ = ["OPTIONS", "Config", "Kind", "Limits", "Option", "load", "split_address"]
 
@@ -552,7 +561,7 @@ def _storage_url(texts: Mapping[str, str], given: Mapping[str, _Given]) -> str:
 
 def _password_file(path: str, storage_url: str, given: Mapping[str, _Given]) -> str:
     # Else who forgets the URL, or misspells its variable, would have everything in a file of SQLite.
-    if path and not storage_url.startswith(("postgresql://", "postgres://")):
+    if path and not is_shared(storage_url):
         raise ConfigError(
             _spelling("storage.password-file", given),
             f"{shown(path)} is of no use to {shown(storage_url)}, expected --storage.url=postgresql://... beside it",

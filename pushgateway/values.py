@@ -11,7 +11,21 @@ from typing import Final
 
 from pushgateway.errors import ConfigError
 
-__all__ = ["byte_count", "bytes_text", "duration_seconds", "go_duration", "redact", "shown", "split_address"]
+__all__ = [
+    "byte_count",
+    "bytes_text",
+    "duration_seconds",
+    "go_duration",
+    "is_shared",
+    "redact",
+    "shown",
+    "split_address",
+]
+
+
+def is_shared(url: str) -> bool:
+    """Return whether a storage URL names a database that several gateways may use: ``postgresql://...``."""
+    return url.startswith(("postgresql://", "postgres://"))
 
 
 def split_address(address: str, setting: str = "--web.listen-address") -> tuple[str, int]:

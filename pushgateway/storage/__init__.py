@@ -29,7 +29,7 @@ from pushgateway.storage.prepare import PreparedStore, prepare_file, prepare_tem
 from pushgateway.storage.sqlite import SqliteStore
 from pushgateway.storage.sqlite_files import in_use, log_problem
 from pushgateway.storage.status import StatusBoard
-from pushgateway.values import redact, shown
+from pushgateway.values import is_shared, redact, shown
 
 __all__ = [
     "PreparedStore",
@@ -48,13 +48,7 @@ _STANDARD: Final = Limits()
 _MEMORY: Final = "memory:"
 _SQLITE: Final = "sqlite:"
 _SETTING: Final = "--storage.url"
-_POSTGRES: Final = ("postgresql://", "postgres://")
 _EXPECTED: Final = "expected sqlite:FILE, sqlite:///absolute/FILE, postgresql://... or memory:"
-
-
-def is_shared(url: str) -> bool:
-    """Return whether a storage URL names a database that several gateways may use: ``postgresql://...``."""
-    return url.startswith(_POSTGRES)
 
 
 def parse_url(url: str) -> str:
